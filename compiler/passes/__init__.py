@@ -1,0 +1,1 @@
+"""Rewrites of the ONNX and Relax module, one a file."""

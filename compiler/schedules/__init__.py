@@ -1,0 +1,1 @@
+"""TIR schedules, one operator family a file."""

@@ -1,0 +1,1 @@
+"""Devices: the package format, the runtime that executes it, and honest latency measurement."""

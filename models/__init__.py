@@ -1,0 +1,1 @@
+"""Networks, data sets and preprocessing: what the toolchain compresses and judges on."""

@@ -1,0 +1,1 @@
+"""Pruning solvers: how weights are driven onto the structured set that a plan asks for."""
