@@ -1,0 +1,17 @@
+"""Errors of the compiler. Command line codes: 2 for unreadable input (`OnnxInputError`), 4 for what cannot be compiled."""
+
+from __future__ import annotations
+
+__all__ = ["CompileError", "OnnxInputError", "UnsupportedOpError"]
+
+
+class CompileError(RuntimeError):
+    """A readable network that cannot be compiled for the target."""
+
+
+class UnsupportedOpError(CompileError):
+    """The network has an operator, or a form of one, that the compiler has no kernel for."""
+
+
+class OnnxInputError(ValueError):
+    """The file is not an ONNX model that may be read: not ONNX, cut short, invalid, or reaching outside its folder."""
