@@ -1,4 +1,4 @@
-"""Errors of the compiler. Command line codes: 2 for unreadable input (`OnnxInputError`), 4 for what cannot be compiled."""
+"""Errors of the compiler. Exit codes: 2 for unreadable input (`OnnxInputError`), 4 for what cannot be compiled."""
 
 from __future__ import annotations
 

@@ -1,0 +1,228 @@
+"""An ONNX file becomes a checked, dense, static model and a TVM Relax module.
+
+    file -> parse -> external data -> checker -> ColumnConv dense -> functions inlined -> batch fixed
+         -> constants and batch norms folded -> operators checked -> Relax
+
+The file is material from elsewhere: it is refused with a message, never trusted. One float32 input ``(N, C, H, W)`` and
+one output; everything but the batch must be static. TVM is imported inside the last step only.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import onnx
+
+from .errors import CompileError, OnnxInputError
+from .operators import check_operators
+from .passes.column_conv import densify_column_convs
+from .passes.external_data import load_external_data
+from .passes.fold_batch_norm import fold_batch_norm
+from .passes.fold_constants import fold_constants, static_shapes
+
+if TYPE_CHECKING:
+    import tvm
+
+__all__ = ["PREPROCESSING_KEY", "ImportedModel", "import_onnx", "load_onnx"]
+
+PREPROCESSING_KEY = "act.preprocessing"
+MIN_OPSET = 9
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImportedModel:
+    """What the lowering starts from.
+
+    Attributes:
+        onnx_model: Dense, inlined, static; batch norms folded into convolutions where that is exact. Weights are
+            initializers. onnxruntime runs it.
+        relax_module: The same network in Relax, weights as constants, one function ``main``.
+        input_name: Name in the ONNX file.
+        input_shape: ``(N, C, H, W)``.
+        output_name: Name in the ONNX file.
+        output_shape: Static.
+        preprocessing: The record of the file's metadata, or None.
+        metadata: All of the file's metadata.
+    """
+
+    onnx_model: onnx.ModelProto
+    relax_module: tvm.IRModule
+    input_name: str
+    input_shape: tuple[int, ...]
+    output_name: str
+    output_shape: tuple[int, ...]
+    preprocessing: dict[str, Any] | None
+    metadata: dict[str, str]
+
+
+def import_onnx(path: Path, *, batch: int = 1) -> ImportedModel:
+    """Read an ONNX file, make it static and dense, and translate it to Relax.
+
+    Args:
+        path: The file; external data is read from its folder only.
+        batch: Batch size to fix.
+
+    Raises:
+        OnnxInputError: If the file is not a valid ONNX model, or its inputs and outputs are not as above.
+        UnsupportedOpError: If the compiler does not take an operator.
+        CompileError: If TVM refuses the network.
+    """
+    model = load_onnx(path, batch=batch)
+    shapes = static_shapes(model)
+    metadata = {entry.key: entry.value for entry in model.metadata_props}
+    input_name, output_name = model.graph.input[0].name, model.graph.output[0].name
+    return ImportedModel(
+        onnx_model=model,
+        relax_module=_to_relax(model),
+        input_name=input_name,
+        input_shape=shapes[input_name],
+        output_name=output_name,
+        output_shape=shapes[output_name],
+        preprocessing=_preprocessing(path, metadata),
+        metadata=metadata,
+    )
+
+
+def load_onnx(path: Path, *, batch: int = 1) -> onnx.ModelProto:
+    """The ONNX half of `import_onnx`, without TVM: checked, dense, inlined, static, folded.
+
+    Raises:
+        OnnxInputError: As `import_onnx`.
+        UnsupportedOpError: As `import_onnx`.
+    """
+    if batch < 1:
+        raise ValueError(f"batch must be at least 1, got {batch}")
+    model = _parse(path)
+    load_external_data(model, path.parent)
+    _check(path, model)
+    densify_column_convs(model)
+    if model.functions:
+        model = onnx.inliner.inline_local_functions(model)
+    _fix_batch(path, model, batch)
+    del model.graph.value_info[:]
+    try:
+        model = fold_constants(model)
+        if fold_batch_norm(model):
+            model = fold_constants(model)
+    except onnx.shape_inference.InferenceError as error:
+        raise OnnxInputError(f"{str(path)!r}: shapes contradict each other: {_first_line(error)}") from error
+    check_operators(model)
+    _check_output(path, model)
+    return model
+
+
+def _parse(path: Path) -> onnx.ModelProto:
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise OnnxInputError(f"cannot read {str(path)!r}: {error.strerror or error}") from error
+    model = onnx.ModelProto()
+    try:
+        model.ParseFromString(data)
+    except Exception as error:  # protobuf's DecodeError has a different base in each implementation
+        raise OnnxInputError(f"{str(path)!r} is not an ONNX file, or it is cut short ({len(data)} bytes)") from error
+    if not model.opset_import or not model.graph.node:
+        raise OnnxInputError(
+            f"{str(path)!r} is not an ONNX model, or it is cut short: it has "
+            f"{len(model.opset_import)} operator sets and {len(model.graph.node)} nodes"
+        )
+    return model
+
+
+def _check(path: Path, model: onnx.ModelProto) -> None:
+    try:
+        onnx.checker.check_model(model)
+    except Exception as error:  # ValidationError, and ValueError above protobuf's size limit
+        raise OnnxInputError(f"{str(path)!r} is not a valid ONNX model: {_first_line(error)}") from error
+    opset = next((entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")), 0)
+    if opset < MIN_OPSET:
+        raise OnnxInputError(
+            f"{str(path)!r} uses operator set {opset}; at least {MIN_OPSET} is supported: export it again"
+        )
+
+
+def _fix_batch(path: Path, model: onnx.ModelProto, batch: int) -> None:
+    """Give the one input a static shape; the other values' shapes follow by inference."""
+    value = _single_input(path, model)
+    tensor = value.type.tensor_type
+    if tensor.elem_type != onnx.TensorProto.FLOAT:
+        kind = onnx.TensorProto.DataType.Name(tensor.elem_type).lower()
+        raise OnnxInputError(f"input {value.name!r} has type {kind}; float32 images (N, C, H, W) are supported")
+    dims = tensor.shape.dim
+    shown = ", ".join(str(d.dim_value) if d.HasField("dim_value") else (d.dim_param or "?") for d in dims)
+    if len(dims) != 4:
+        raise OnnxInputError(f"input {value.name!r} has shape ({shown}); float32 images (N, C, H, W) are supported")
+    if not all(dim.HasField("dim_value") and dim.dim_value > 0 for dim in dims[1:]):
+        raise OnnxInputError(
+            f"input {value.name!r} has shape ({shown}); only the batch may be open: export with a fixed image size"
+        )
+    if dims[0].HasField("dim_value") and dims[0].dim_value != batch:
+        raise OnnxInputError(
+            f"input {value.name!r} has the fixed batch {dims[0].dim_value}, but batch {batch} was asked for: "
+            "ask for that batch, or export with an open one"
+        )
+    dims[0].dim_value = batch
+    for output in model.graph.output:
+        output.type.tensor_type.ClearField("shape")
+
+
+def _single_input(path: Path, model: onnx.ModelProto) -> onnx.ValueInfoProto:
+    constants = {tensor.name for tensor in model.graph.initializer}
+    inputs = [value for value in model.graph.input if value.name not in constants]
+    outputs = [value.name for value in model.graph.output]
+    if len(inputs) != 1 or len(outputs) != 1:
+        names = ", ".join(repr(value.name) for value in inputs)
+        raise OnnxInputError(
+            f"{str(path)!r} has {len(inputs)} inputs ({names}) and {len(outputs)} outputs "
+            f"({', '.join(map(repr, outputs))}); networks with one input and one output are supported"
+        )
+    return inputs[0]
+
+
+def _check_output(path: Path, model: onnx.ModelProto) -> None:
+    shapes = static_shapes(model)
+    output = model.graph.output[0]
+    if output.name not in shapes:
+        raise OnnxInputError(f"{str(path)!r}: the shape of output {output.name!r} depends on data; it must be static")
+    if output.type.tensor_type.elem_type != onnx.TensorProto.FLOAT:
+        raise OnnxInputError(f"{str(path)!r}: output {output.name!r} is not float32")
+    if not model.graph.node:
+        raise OnnxInputError(f"{str(path)!r}: the output does not depend on the input")
+
+
+def _preprocessing(path: Path, metadata: dict[str, str]) -> dict[str, Any] | None:
+    text = metadata.get(PREPROCESSING_KEY)
+    if text is None:
+        return None
+    try:
+        record = json.loads(text)
+    except ValueError as error:
+        raise OnnxInputError(f"{str(path)!r}: metadata {PREPROCESSING_KEY!r} is not JSON: {error}") from error
+    if not isinstance(record, dict):
+        raise OnnxInputError(f"{str(path)!r}: metadata {PREPROCESSING_KEY!r} must be a JSON object")
+    return record
+
+
+def _to_relax(model: onnx.ModelProto) -> tvm.IRModule:
+    from tvm.relax.frontend.onnx import from_onnx
+
+    # TVM warns about renamed inputs and prints failing operators; stdout belongs to the result.
+    printed = io.StringIO()
+    try:
+        with warnings.catch_warnings(), contextlib.redirect_stdout(printed):
+            warnings.simplefilter("ignore")
+            return from_onnx(model, keep_params_in_input=False)
+    except Exception as error:  # TVM raises its own types, AssertionError and KeyError among others
+        detail = printed.getvalue().strip().partition(", with inputs")[0]
+        raise CompileError(f"TVM cannot translate this network: {_first_line(error)} {detail}".strip()) from error
+
+
+def _first_line(error: BaseException) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[0] if lines else type(error).__name__

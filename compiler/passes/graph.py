@@ -1,0 +1,88 @@
+"""Small helpers on ONNX graphs that the rewrites share: constants by name, consumers, clean-up."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import MutableSequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+from onnx import numpy_helper
+
+__all__ = ["constant_values", "consumer_counts", "drop_unused", "fresh_name", "node_label", "replace_nodes"]
+
+
+def constant_values(graph: onnx.GraphProto) -> dict[str, npt.NDArray[Any]]:
+    """Every initializer and ``Constant`` output of the graph that holds a tensor, as arrays by name."""
+    values = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
+    for node in graph.node:
+        if node.op_type == "Constant" and node.domain in ("", "ai.onnx"):
+            array = _constant_array(node)
+            if array is not None:
+                values[node.output[0]] = array
+    return values
+
+
+def _constant_array(node: onnx.NodeProto) -> npt.NDArray[Any] | None:
+    attribute = node.attribute[0]
+    value = onnx.helper.get_attribute_value(attribute)
+    if attribute.name == "value":
+        array: npt.NDArray[Any] = numpy_helper.to_array(value)
+        return array
+    if attribute.name in ("value_int", "value_ints"):
+        return np.asarray(value, dtype=np.int64)
+    if attribute.name in ("value_float", "value_floats"):
+        return np.asarray(value, dtype=np.float32)
+    return None
+
+
+def consumer_counts(graph: onnx.GraphProto) -> Counter[str]:
+    """How often each value is read, by nodes and as a graph output."""
+    counts = Counter(name for node in graph.node for name in node.input if name)
+    counts.update(output.name for output in graph.output)
+    return counts
+
+
+def node_label(node: onnx.NodeProto) -> str:
+    """The node as an error names it: its name, or its first output where it has none."""
+    return f"{node.op_type} {(node.name or node.output[0])!r}"
+
+
+def fresh_name(graph: onnx.GraphProto, stem: str) -> str:
+    """A value name that the graph does not use, ``stem`` where free."""
+    used = {tensor.name for tensor in graph.initializer} | {value.name for value in graph.input}
+    used.update(name for node in graph.node for name in (*node.input, *node.output))
+    name, number = stem, 1
+    while name in used:
+        name, number = f"{stem}_{number}", number + 1
+    return name
+
+
+def replace_nodes(graph: onnx.GraphProto, nodes: list[onnx.NodeProto]) -> None:
+    """Put ``nodes`` in the place of the graph's nodes."""
+    kept = [onnx.NodeProto.FromString(node.SerializeToString()) for node in nodes]
+    del graph.node[:]
+    graph.node.extend(kept)
+
+
+def drop_unused(graph: onnx.GraphProto) -> None:
+    """Remove nodes and initializers that no output depends on, and initializers' entries among the inputs."""
+    needed = {output.name for output in graph.output}
+    for index in range(len(graph.node) - 1, -1, -1):
+        node = graph.node[index]
+        if needed.intersection(node.output):
+            needed.update(node.input)
+        else:
+            del graph.node[index]
+    names = {tensor.name for tensor in graph.initializer}
+    _keep(graph.initializer, {name for name in names if name in needed})
+    _keep(graph.input, {value.name for value in graph.input} - names)
+
+
+def _keep(field: MutableSequence[Any], names: set[str]) -> None:
+    """Delete in place: weights may be large, so nothing is copied."""
+    for index in range(len(field) - 1, -1, -1):
+        if field[index].name not in names:
+            del field[index]
