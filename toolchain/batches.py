@@ -1,0 +1,74 @@
+"""Batches of images for training and evaluation: uint8 in memory, augmented and normalised batch by batch."""
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from ..models.data import Augmentation, ImageSet
+from ..models.preprocessing import Preprocessing
+
+
+class Batches:
+    """An image set as tensors on one device, with the network's preprocessing applied batch by batch."""
+
+    def __init__(self, images: ImageSet, preprocessing: Preprocessing, device: torch.device) -> None:
+        array = np.ascontiguousarray(images.images.transpose(0, 3, 1, 2))
+        self._images = torch.from_numpy(array).to(device)  # (n, c, h, w) uint8
+        self._labels = torch.from_numpy(images.labels).to(device)  # (n,) int64
+        self._preprocessing = preprocessing
+        shape = (1, len(preprocessing.mean), 1, 1)
+        self._mean = torch.tensor(preprocessing.mean, device=device).view(shape)
+        self._std = torch.tensor(preprocessing.std, device=device).view(shape)
+
+    def __len__(self) -> int:
+        return len(self._labels)
+
+    def in_order(self, batch_size: int, *, limit: int | None = None) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        """Yield `(float images (b, c, h, w), labels (b,))` in the order of the set, the first `limit` images only."""
+        count = min(len(self), limit or len(self))
+        for start in range(0, count, batch_size):
+            part = slice(start, min(start + batch_size, count))
+            yield self._prepare(self._images[part]), self._labels[part]
+
+    def shuffled(
+        self, batch_size: int, augmentation: Augmentation, generator: torch.Generator
+    ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        """Yield augmented batches in random order; a last batch of one image is left out (batch norm needs two)."""
+        order = torch.randperm(len(self), generator=generator)
+        for part in order.split(batch_size):
+            if len(part) < 2:
+                return
+            chosen = part.to(self._images.device)
+            images = _augment(self._images[chosen], augmentation, generator)
+            yield self._prepare(images), self._labels[chosen]
+
+    def _prepare(self, images: torch.Tensor) -> torch.Tensor:
+        record = self._preprocessing
+        values = images.float()
+        if record.resize == "bilinear" and values.shape[-2:] != (record.height, record.width):
+            values = F.interpolate(values, (record.height, record.width), mode="bilinear", antialias=True)
+        if record.channel_order == "BGR":
+            values = values.flip(1)
+        values = (values * record.scale - self._mean) / self._std
+        return values.contiguous(memory_format=torch.channels_last)
+
+
+def _augment(images: torch.Tensor, augmentation: Augmentation, generator: torch.Generator) -> torch.Tensor:
+    """Shift each image by up to `augmentation.shift` pixels (zero filled) and mirror half of them, where asked."""
+    count, channels, height, width = images.shape
+    device = images.device
+    if augmentation.flip:
+        mirror = torch.rand(count, generator=generator).to(device) < 0.5
+        images = torch.where(mirror.view(-1, 1, 1, 1), images.flip(3), images)
+    if augmentation.shift:
+        s = augmentation.shift
+        padded = F.pad(images, (s, s, s, s))
+        dy, dx = (torch.randint(0, 2 * s + 1, (count, 1), generator=generator).to(device) for _ in range(2))
+        rows = dy + torch.arange(height, device=device)  # (n, h)
+        cols = dx + torch.arange(width, device=device)  # (n, w)
+        flat = rows[:, :, None] * padded.shape[3] + cols[:, None, :]  # (n, h, w)
+        index = flat.view(count, 1, -1).expand(-1, channels, -1)
+        images = padded.flatten(2).gather(2, index).view(count, channels, height, width)
+    return images

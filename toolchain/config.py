@@ -1,0 +1,262 @@
+"""The resolved configuration of a run: defaults < effort preset < file < flags.
+
+Outside the program a configuration is TOML or flags; both end here, in one validated `CompressConfig`, which is
+written to the run folder as `config.toml` and read back by `--resume`. A file holds data only: a network given as
+`package.module:factory` (which runs code) must come from a flag.
+"""
+
+import difflib
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+Effort = Literal["quick", "normal", "thorough"]
+Objective = Literal["params", "macs", "latency"]
+ScalarArgument = bool | int | float | str
+
+
+class ConfigError(ValueError):
+    """A flag or a configuration file that cannot be used; the message says what is allowed."""
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class NetworkConfig(_Section):
+    """Which network, with which weights. Without weights the network is trained first."""
+
+    model: str = "resnet20"
+    weights: Path | None = None
+    arguments: dict[str, ScalarArgument] = Field(default_factory=dict)
+
+
+class DataConfig(_Section):
+    """Which data. `search` and `test` parts never train anything."""
+
+    spec: str = "digits"
+    search_data: str | None = None
+    download: bool = False
+    limit_train: int | None = Field(default=None, ge=1)
+
+
+class GoalConfig(_Section):
+    """The objective is made small; the constraints must hold."""
+
+    target: str = "adreno640"
+    device: str | None = None
+    objective: Objective = "latency"
+    params_x: float | None = Field(default=None, gt=1)
+    macs_x: float | None = Field(default=None, gt=1)
+    latency_ms: float | None = Field(default=None, gt=0)
+    max_accuracy_drop: float | None = Field(default=None, ge=0, le=100)
+
+    @property
+    def has_cost_constraint(self) -> bool:
+        """Whether a params, MACs or latency constraint was asked for."""
+        return any(value is not None for value in (self.params_x, self.macs_x, self.latency_ms))
+
+    @property
+    def accuracy_budget(self) -> float | None:
+        """Points of accuracy that may be lost; 1 by default where no cost constraint is asked for."""
+        if self.max_accuracy_drop is not None or self.has_cost_constraint:
+            return self.max_accuracy_drop
+        return 1.0
+
+
+class PruneConfig(_Section):
+    """How weights are driven onto the structured set."""
+
+    granularity: Literal["filter", "column", "combined"] = "combined"
+    rank: Literal["folded", "raw"] = "folded"
+    round_factor: float = Field(default=2.0, gt=1)
+    max_rounds: int = Field(default=8, ge=1)
+    admm_epochs: int = Field(default=6, ge=1)
+    admm_learning_rate: float = Field(default=0.01, gt=0)
+    rho_start: float = Field(default=1e-3, gt=0)
+    rho_end: float = Field(default=1e-1, gt=0)
+    purify: bool = True
+    purify_trials: int = Field(default=12, ge=0)
+
+
+class SearchConfig(_Section):
+    """Budget of the annealing search and of its quick evaluation."""
+
+    trials: int = Field(default=60, ge=1)
+    images: int = Field(default=1000, ge=1)
+    recalibration_images: int = Field(default=512, ge=32)
+    decay: float = Field(default=0.7, gt=0, lt=1)
+
+
+class TrainConfig(_Section):
+    """Training of the dense network, of the reference, and retraining of what is left."""
+
+    batch_size: int = Field(default=128, ge=2)
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    dense_epochs: int = Field(default=40, ge=1)
+    dense_learning_rate: float = Field(default=0.1, gt=0)
+    reference_epochs: int = Field(default=2, ge=0)
+    retrain_epochs: int = Field(default=6, ge=1)
+    final_epochs: int = Field(default=18, ge=1)
+    retrain_learning_rate: float = Field(default=0.03, gt=0)
+    weight_decay: float = Field(default=5e-4, ge=0)
+    distillation: float = Field(default=0.7, ge=0, le=1)
+    temperature: float = Field(default=3.0, gt=0)
+
+
+class CompressConfig(_Section):
+    """Everything that decides what a run does; equal configurations and seeds give equal runs on one machine."""
+
+    effort: Effort = "normal"
+    seed: int = Field(default=0, ge=0)
+    threads: int = Field(default=0, ge=0)
+    network: NetworkConfig = NetworkConfig()
+    data: DataConfig = DataConfig()
+    goal: GoalConfig = GoalConfig()
+    prune: PruneConfig = PruneConfig()
+    search: SearchConfig = SearchConfig()
+    train: TrainConfig = TrainConfig()
+
+
+PRESETS: dict[Effort, dict[str, Any]] = {
+    "quick": {},
+    "normal": {
+        "prune": {"admm_epochs": 20, "purify_trials": 20},
+        "search": {"trials": 200, "images": 2000},
+        "train": {"reference_epochs": 4, "retrain_epochs": 20, "final_epochs": 60, "dense_epochs": 100},
+    },
+    "thorough": {
+        "prune": {"admm_epochs": 100, "purify_trials": 40},
+        "search": {"trials": 600, "images": 5000},
+        "train": {"reference_epochs": 8, "retrain_epochs": 100, "final_epochs": 200, "dense_epochs": 200},
+    },
+}
+
+
+def resolve(effort: Effort | None, file: Path | None, flags: Mapping[str, Any]) -> CompressConfig:
+    """Merge defaults, preset, file and flags, and validate.
+
+    Args:
+        effort: Preset from the command line; wins over the file's `effort`.
+        file: TOML file, or None.
+        flags: Nested mapping of the values given on the command line (`{"goal": {"macs_x": 2.0}}`).
+
+    Raises:
+        ConfigError: For an unreadable file, an unknown key (with the nearest match), or a bad value.
+    """
+    from_file = _read_toml(file) if file is not None else {}
+    chosen = effort or from_file.get("effort", "normal")
+    if chosen not in PRESETS:
+        raise ConfigError(f"effort is {chosen!r}; allowed: {', '.join(PRESETS)}")
+    merged: dict[str, Any] = {}
+    for layer in (PRESETS[chosen], from_file, flags, {"effort": chosen}):
+        merged = _merge(merged, layer)
+    return validate(merged, source=str(file) if file else "the command line")
+
+
+def validate(values: Mapping[str, Any], *, source: str) -> CompressConfig:
+    """Validate nested values; unknown keys are refused with the nearest known one.
+
+    Raises:
+        ConfigError: Naming every bad key and value.
+    """
+    try:
+        return CompressConfig.model_validate(dict(values))
+    except ValidationError as error:
+        lines = [_explain(dict(item)) for item in error.errors()]
+        raise ConfigError(f"configuration from {source}: " + "; ".join(lines)) from None
+
+
+def load_resolved(path: Path, *, model_from_flag: str | None = None) -> CompressConfig:
+    """Read the `config.toml` of a run folder.
+
+    Args:
+        path: The file.
+        model_from_flag: The network named on the command line; a network that is code must be named there again.
+
+    Raises:
+        ConfigError: If it is missing or damaged, or names code that the command line does not.
+    """
+    return validate(_read_toml(path, allowed_code=model_from_flag), source=str(path))
+
+
+def to_toml(config: CompressConfig) -> str:
+    """Write a configuration as TOML; keys that are None are left out."""
+    values = config.model_dump(mode="json", exclude_none=True)
+    top = {key: value for key, value in values.items() if not isinstance(value, dict)}
+    lines = [f"{key} = {_toml_value(value)}" for key, value in top.items()]
+    for name, section in values.items():
+        if not isinstance(section, dict):
+            continue
+        lines += ["", f"[{name}]"]
+        lines += [f"{key} = {_toml_value(value)}" for key, value in section.items()]
+    return "\n".join(lines) + "\n"
+
+
+def _read_toml(path: Path, *, allowed_code: str | None = None) -> dict[str, Any]:
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(f"configuration file {path} does not exist") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"configuration file {path} is not TOML: {error}") from None
+    network = values.get("network")
+    model = network.get("model") if isinstance(network, dict) else None
+    if ":" in str(model) and model != allowed_code:
+        raise ConfigError(
+            f"configuration file {path} names code ({model!r}): a file may name registered networks only; "
+            f"give your own network on the command line: act compress {model}"
+        )
+    return values
+
+
+def _merge(base: dict[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(base)
+    for key, value in over.items():
+        both = isinstance(value, Mapping) and isinstance(merged.get(key), dict) and key != "arguments"
+        merged[key] = _merge(merged[key], value) if both else value
+    return merged
+
+
+def _explain(item: dict[str, Any]) -> str:
+    where = ".".join(str(part) for part in item["loc"])
+    if item["type"] != "extra_forbidden":
+        return f"{where} is {item['input']!r}: {item['msg']}"
+    known = _known_keys(item["loc"][:-1])
+    near = difflib.get_close_matches(str(item["loc"][-1]), known, n=1)
+    hint = f" did you mean {near[0]!r}?" if near else ""
+    return f"unknown key {where!r}:{hint} known keys: {', '.join(known)}"
+
+
+def _known_keys(path: tuple[Any, ...]) -> list[str]:
+    model: type[BaseModel] = CompressConfig
+    for part in path:
+        annotation = model.model_fields[str(part)].annotation
+        if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
+            return []
+        model = annotation
+    return list(model.model_fields)
+
+
+def _toml_value(value: object) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, int | float):
+        return repr(value)
+    if isinstance(value, dict):
+        inside = ", ".join(f"{_toml_string(str(key))} = {_toml_value(item)}" for key, item in value.items())
+        return "{ " + inside + " }" if inside else "{}"
+    if isinstance(value, list):
+        return "[" + ", ".join(_toml_value(item) for item in value) + "]"
+    return _toml_string(str(value))
+
+
+def _toml_string(text: str) -> str:
+    escaped = "".join(
+        {"\\": "\\\\", '"': '\\"', "\n": "\\n", "\t": "\\t"}.get(c, c if c.isprintable() else f"\\u{ord(c):04x}")
+        for c in text
+    )
+    return f'"{escaped}"'

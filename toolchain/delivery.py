@@ -1,0 +1,103 @@
+"""Delivery: the files of a finished run, each checked to equal the one before it.
+
+masked network = compact network = ONNX in onnxruntime = package on a device; here the last two, on random and on real
+inputs. A difference above its tolerance is a bug and stops the run.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+import torch
+
+from ..compiler.compile import CompiledPackage, compile_onnx
+from ..compiler.targets import Target
+from ..device.devices import Device, open_device
+from ..device.harness import LatencyStats, measure, run_inputs
+from ..device.local import list_local_devices
+from ..models.preprocessing import Preprocessing
+from .capture import CapturedNetwork
+from .equality import EqualityCheck, compare_arrays
+from .export import export_onnx
+from .progress import Progress
+
+ONNX_TOLERANCE = 1e-4
+PACKAGE_TOLERANCE = 1e-3
+PACKAGE_INPUTS = 8
+
+
+@dataclass(frozen=True, kw_only=True)
+class Delivered:
+    """One network as ONNX and package, measured where a device is at hand."""
+
+    onnx: Path
+    package: CompiledPackage
+    latency: LatencyStats | None
+    equality: tuple[EqualityCheck, ...]
+
+
+def probe_inputs(shape: tuple[int, int, int], real: torch.Tensor) -> np.ndarray:
+    """Random and real inputs, half of each, shape `(PACKAGE_INPUTS, c, h, w)`, float32."""
+    half = PACKAGE_INPUTS // 2
+    random = np.random.default_rng(0).standard_normal((half, *shape), dtype=np.float32)
+    return np.concatenate([random, real[:half].cpu().numpy()])
+
+
+def export_checked(
+    network: CapturedNetwork, path: Path, preprocessing: Preprocessing, inputs: np.ndarray
+) -> EqualityCheck:
+    """Write the ONNX file and compare it, in plain onnxruntime, with the network."""
+    export_onnx(network, path, preprocessing=preprocessing)
+    with torch.no_grad():
+        expected = network.module.cpu().eval()(torch.from_numpy(inputs)).numpy()
+    return compare_arrays("compact = onnxruntime", run_onnx(path, inputs), expected, tolerance=ONNX_TOLERANCE)
+
+
+def run_onnx(path: Path, inputs: np.ndarray) -> np.ndarray:
+    """First output of an ONNX file in plain onnxruntime, on the CPU."""
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    return np.asarray(session.run(None, {session.get_inputs()[0].name: inputs})[0])
+
+
+def compile_checked(
+    onnx: Path, output: Path, target: Target, device: Device | None, inputs: np.ndarray, *, runs: int, progress: Progress
+) -> Delivered:
+    """Compile for `target`; on a device, compare with onnxruntime and measure."""
+    package = compile_onnx(onnx, target, output=output)
+    if device is None:
+        return Delivered(onnx=onnx, package=package, latency=None, equality=())
+    found = run_inputs(output, device, inputs)
+    check = compare_arrays(f"onnxruntime = package on {device.id}", found, run_onnx(onnx, inputs), tolerance=PACKAGE_TOLERANCE)
+    stats = measure(output, device, runs=runs)
+    progress.note(f"{output.name}: {stats.p50:.3f} ms median on {device.id}")
+    return Delivered(onnx=onnx, package=package, latency=stats, equality=(check,))
+
+
+def proving_device(asked: str | None, progress: Progress) -> Device | None:
+    """The device that was named, else the first local one, else None with a warning."""
+    if asked is not None:
+        return open_device(asked)
+    local = list_local_devices()
+    if not local:
+        progress.warn("no local OpenCL device: the package is not run here (see 'act doctor')")
+        return None
+    return open_device(local[0].id)
+
+
+def kernel_rows(package: CompiledPackage, stats: LatencyStats | None) -> list[dict[str, Any]]:
+    """One row a kernel for the report: what it computes, how, and its modelled and measured microseconds."""
+    measured = stats.per_kernel_us if stats is not None else [None] * len(package.steps)
+    return [
+        {
+            "name": step.name,
+            "source_operator": step.source_op,
+            "lowering": step.lowering,
+            "reason": step.reason,
+            "macs": step.macs,
+            "modelled_us": step.modelled_us,
+            "measured_us": value,
+        }
+        for step, value in zip(package.steps, measured, strict=True)
+    ]

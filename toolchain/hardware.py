@@ -1,0 +1,35 @@
+"""What this machine computes with: device, threads and number format of training."""
+
+from contextlib import AbstractContextManager, nullcontext
+
+import torch
+
+
+def compute_device() -> torch.device:
+    """CUDA where a device is present, else the CPU."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def supports_bf16(device: torch.device) -> bool:
+    """Whether bf16 matrix arithmetic runs in hardware on `device`."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported()
+    return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported()) and torch.cpu._is_avx512_bf16_supported()
+
+
+def training_precision(asked: str, device: torch.device, image_pixels: int) -> str:
+    """Resolve `auto` to `bf16` or `fp32`.
+
+    Args:
+        asked: `auto`, `bf16` or `fp32`.
+        device: Where the training runs.
+        image_pixels: Height times width; below 16x16 the casts cost more than bf16 saves.
+    """
+    if asked != "auto":
+        return asked
+    return "bf16" if image_pixels >= 256 and supports_bf16(device) else "fp32"
+
+
+def autocast(device: torch.device, precision: str) -> AbstractContextManager[object]:
+    """Autocast to bf16 where `precision` says so; nothing otherwise."""
+    return torch.autocast(device.type, torch.bfloat16) if precision == "bf16" else nullcontext()

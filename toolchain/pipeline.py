@@ -1,0 +1,370 @@
+"""The main job: data and network in, a smaller network with its report out.
+
+    dense → reference → rounds of (search → admm → purify → compact → retrain) → final → export → compile → report
+
+The order is fixed here, each stage does its work in its own module, and a finished stage is never done twice.
+"""
+
+import copy
+import math
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ..compiler.targets import get_target
+from ..models.data import DataSplits, ImageSet, load_data
+from .batches import Batches
+from .capture import CapturedNetwork
+from .config import CompressConfig
+from .coupling import find_coupling
+from .delivery import compile_checked, export_checked, kernel_rows, probe_inputs, proving_device
+from .environment import describe_environment
+from .equality import EqualityCheck
+from .evaluation import evaluate
+from .goal import Goal, limits_of
+from .hardware import compute_device, training_precision
+from .latency import ModelledLatency
+from .loading import LoadedNetwork, load_network, preprocessing_with_classes, save_network
+from .plan import PruningPlan, save_plan
+from .progress import Progress
+from .report import write_report
+from .results import SCHEMA_VERSION, figures, latencies, layer_rows, ratios
+from .rounds import (
+    State,
+    Workbench,
+    admm_stage,
+    compact_stage,
+    load_weights_into,
+    purify_stage,
+    recipe,
+    retrain_stage,
+    search_stage,
+)
+from .run_folder import RunFolder
+from .search.action import MAX_RATIO, Action
+from .search.budget import Budget, BudgetError
+from .training import train
+
+FULL_EPOCH_IMAGES = 20_000
+MOST_EPOCH_FACTOR = 4.0
+LATENCY_RUNS = 200
+
+
+class Pipeline:
+    """One run from its configuration to its report.
+
+    Args:
+        config: Resolved configuration.
+        folder: The run's folder, new or resumed.
+        progress: Shows stages.
+        allow_code: Whether the network's name may name code (it came from a flag).
+    """
+
+    def __init__(self, config: CompressConfig, folder: RunFolder, progress: Progress, *, allow_code: bool) -> None:
+        self._config = config
+        self._folder = folder
+        self._progress = progress
+        self._target = get_target(config.goal.target)
+        self._data = load_splits(config)
+        progress.note(self._data.describe())
+        if config.threads:
+            torch.set_num_threads(config.threads)
+        self._loaded = load_source(config, self._data, allow_code=allow_code)
+        self._device = compute_device()
+        c, h, w = self._loaded.network.input_shape
+        self._precision = training_precision(config.train.precision, self._device, h * w)
+        self._checks: list[EqualityCheck] = []
+        self._rounds: list[dict[str, Any]] = []
+
+    def run(self) -> dict[str, Any]:
+        """Do what is left of the run and return its report."""
+        bench = self._workbench()
+        dense = self._dense_stage(bench)
+        bench = replace(bench, teacher=copy.deepcopy(dense.module).to(self._device).eval())
+        reference = self._reference_stage(bench, dense)
+        state, goal = self._compress(bench, dense, reference["search_accuracy_top1"])
+        state, final = retrain_stage(bench, "final", state, self._config.train.final_epochs)
+        return self._deliver(bench, dense, reference, state, final, goal)
+
+    def _workbench(self) -> Workbench:
+        record = self._loaded.preprocessing
+        network = self._loaded.network
+        small = math.sqrt(FULL_EPOCH_IMAGES / max(len(self._data.train), 1))
+        return Workbench(
+            config=self._config,
+            folder=self._folder,
+            progress=self._progress,
+            device=self._device,
+            precision=self._precision,
+            train=Batches(self._data.train, record, self._device),
+            search=Batches(self._data.search, record, self._device),
+            augmentation=self._data.augmentation,
+            dense=network,
+            dense_coupling=find_coupling(network),
+            teacher=network.module,
+            latency_of=ModelledLatency(self._target),
+            epoch_factor=min(MOST_EPOCH_FACTOR, max(1.0, small)),
+        )
+
+    def _dense_stage(self, bench: Workbench) -> CapturedNetwork:
+        """The dense network: its given weights, or weights trained here."""
+        network, stage = bench.dense, "dense"
+        if self._config.network.weights is not None:
+            return network
+        file = self._folder.stage_file(stage, ".safetensors")
+        if self._folder.result(stage) is not None:
+            return load_weights_into(network, file)
+        epochs = bench.epochs(self._config.train.dense_epochs)
+        rates = replace(
+            recipe(bench, stage, epochs, self._config.train.dense_learning_rate), distillation=0.0, warmup_share=0.1
+        )
+        with self._progress.stage("train the dense network", total=epochs, unit="epochs") as bar:
+            summary = train(
+                network.module,
+                bench.train,
+                bench.augmentation,
+                rates,
+                device=self._device,
+                checkpoint=self._folder.inner_checkpoint(stage),
+                on_epoch=lambda epoch, loss: bar.advance(1, f"loss {loss:.3f}"),
+            )
+        network.module.cpu()
+        save_network(file, network)
+        self._folder.finish(stage, {"seconds": summary.seconds})
+        return network
+
+    def _reference_stage(self, bench: Workbench, dense: CapturedNetwork) -> dict[str, Any]:
+        """The accuracy that a drop is taken against.
+
+        Given weights have usually seen the search images, so their own search accuracy is inflated: the reference is
+        then the dense network fine-tuned by the same recipe on the train part alone.
+        """
+        stage = "reference"
+        done = self._folder.result(stage)
+        if done is not None:
+            return done
+        own = bench.judge(dense).accuracy_top1
+        epochs = self._config.train.reference_epochs
+        given = self._config.network.weights is not None and self._config.data.search_data is None and epochs > 0
+        result = {"search_accuracy_top1": own, "own_search_accuracy_top1": own, "text": "the dense network"}
+        if given:
+            tuned = replace(dense, module=copy.deepcopy(dense.module))
+            with self._progress.stage(stage, total=epochs, unit="epochs") as bar:
+                train(
+                    tuned.module,
+                    bench.train,
+                    bench.augmentation,
+                    recipe(bench, stage, epochs, self._config.train.retrain_learning_rate),
+                    device=self._device,
+                    teacher=bench.teacher,
+                    checkpoint=self._folder.inner_checkpoint(stage),
+                    on_epoch=lambda epoch, loss: bar.advance(1, f"loss {loss:.3f}"),
+                )
+            result["search_accuracy_top1"] = bench.judge(tuned).accuracy_top1
+            result["text"] = f"the dense network fine-tuned for {epochs} epochs on the train part"
+        return self._folder.finish(stage, result)
+
+    def _compress(self, bench: Workbench, dense: CapturedNetwork, reference: float) -> tuple[State, Goal]:
+        """Rounds until the constraint is met, or until the accuracy budget is spent."""
+        goal_config, prune = self._config.goal, self._config.prune
+        space = bench.space(dense, bench.dense_coupling)
+        costs = space.costs()
+        strongest = Action(
+            filter_ratio=dict.fromkeys(space.actions.group_share, MAX_RATIO),
+            column_ratio=dict.fromkeys(space.actions.layer_share, MAX_RATIO),
+        )
+        floor = space.priced(strongest)[1]
+        goal = Goal(limits=limits_of(goal_config, costs), dense=costs, floor=floor, round_factor=prune.round_factor)
+        state = State(network=dense, plan=PruningPlan(keep_filters={}, keep_columns={}))
+        count = min(goal.rounds, prune.max_rounds) if goal.limits else prune.max_rounds
+        limits_of_round: Callable[[int], dict[str, float]] = (
+            goal.limits_of_round if goal.limits else lambda index: goal.halved(goal_config.objective, index)
+        )
+        for index in range(1, count + 1):
+            last = bool(goal.limits) and index == count
+            found = self._round(bench, index, state, limits_of_round(index), last=last)
+            if found is None:
+                break
+            accepted = self._accept(index, found[1], reference) if not goal.limits else True
+            self._note_round(bench, index, found, accepted=accepted)
+            if not accepted:
+                break
+            state = found[0]
+        return state, goal
+
+    def _round(
+        self, bench: Workbench, index: int, state: State, limits: dict[str, float], *, last: bool
+    ) -> tuple[State, float | None] | None:
+        """One round; None where its limits cannot be met."""
+        objective = self._config.goal.objective
+        name = f"round {index}"
+        try:
+            found = search_stage(bench, f"{name} search", state.network, Budget(limits=limits), objective)
+        except BudgetError as error:
+            self._progress.warn(f"{name}: {error}")
+            return None
+        trained, plan = admm_stage(bench, f"{name} admm", state.network, found.action, Budget(limits=limits))
+        if self._config.prune.purify and self._config.prune.purify_trials:
+            plan = purify_stage(bench, f"{name} purify", trained, plan, objective)
+        smaller, check = compact_stage(bench, f"{name} compact", state, trained, plan)
+        self._checks.append(check)
+        if last:
+            return smaller, None
+        retrained, result = retrain_stage(bench, f"{name} retrain", smaller, self._config.train.retrain_epochs)
+        return retrained, result["search_accuracy_top1"]
+
+    def _accept(self, index: int, accuracy: float | None, reference: float) -> bool:
+        budget = self._config.goal.accuracy_budget
+        assert accuracy is not None and budget is not None
+        if accuracy >= reference - budget:
+            return True
+        self._progress.note(
+            f"round {index} loses {reference - accuracy:.2f} points on the search part, more than {budget:g}: "
+            "the round before it is the result"
+        )
+        return False
+
+    def _note_round(self, bench: Workbench, index: int, found: tuple[State, float | None], *, accepted: bool) -> None:
+        state, accuracy = found
+        costs = bench.space(state.network, find_coupling(state.network)).costs()
+        self._rounds.append(
+            {
+                "round": index,
+                "macs": costs["macs"],
+                "params": costs["params"],
+                "latency_ms": costs["latency"],
+                "search_accuracy_top1": accuracy,
+                "accepted": accepted,
+            }
+        )
+
+    def _deliver(
+        self,
+        bench: Workbench,
+        dense: CapturedNetwork,
+        reference: dict[str, Any],
+        state: State,
+        final: dict[str, Any],
+        goal: Goal,
+    ) -> dict[str, Any]:
+        """Write, check, compile and measure both networks, and report."""
+        path = self._folder.path
+        record = preprocessing_with_classes(self._loaded.preprocessing, self._data.class_names)
+        save_network(path / "weights.safetensors", state.network)
+        save_plan(
+            path / "pruning_plan.json",
+            state.plan,
+            spec=self._loaded.spec,
+            input_shape=dense.input_shape,
+            preprocessing=record,
+        )
+        shape = state.network.input_shape
+        inputs = probe_inputs(shape, next(bench.search.in_order(8))[0])
+        device = proving_device(self._config.goal.device, self._progress)
+        delivered = []
+        names = (("checkpoints/dense.onnx", "checkpoints/dense.actpkg"), ("model.onnx", "model.actpkg"))
+        for network, (onnx, package) in zip((dense, state.network), names, strict=True):
+            with self._progress.stage(f"export, compile and measure {Path(onnx).stem}"):
+                check = export_checked(network, path / onnx, record, inputs)
+                files = compile_checked(
+                    path / onnx, path / package, self._target, device, inputs, runs=LATENCY_RUNS, progress=self._progress
+                )
+                delivered.append(files)
+        self._checks += [check, *delivered[-1].equality]
+        test = Batches(self._data.test, record, self._device)
+        rows = []
+        search_accuracies = (reference["own_search_accuracy_top1"], final["search_accuracy_top1"])
+        for network, files, searched in zip((dense, state.network), delivered, search_accuracies, strict=True):
+            module = copy.deepcopy(network.module).to(self._device)
+            rows.append(
+                figures(
+                    network,
+                    accuracy=evaluate(module, test).accuracy_top1,
+                    search_accuracy=searched,
+                    onnx=files.onnx,
+                    latency=latencies(files.package.modelled_latency_ms, self._target, files.latency),
+                )
+            )
+        baseline, result = rows
+        report = {
+            "schema_version": SCHEMA_VERSION,
+            **describe_environment(),
+            "command": self._folder.command,
+            "run": path.name,
+            "seed": self._config.seed,
+            "network": self._loaded.spec.to_dict(),
+            "data": {
+                "name": self._data.name,
+                "description": self._data.describe(),
+                "classes": self._data.num_classes,
+            },
+            "target": {"name": self._target.name, "description": self._target.description},
+            "objective": self._config.goal.objective,
+            "granularity": self._config.prune.granularity,
+            "baseline": {**baseline, "reference": reference["text"], "reference_search_accuracy_top1": reference["search_accuracy_top1"]},
+            "result": result,
+            "accuracy_drop": baseline["accuracy_top1"] - result["accuracy_top1"],
+            "search_accuracy_drop": reference["search_accuracy_top1"] - final["search_accuracy_top1"],
+            "ratios": ratios(baseline, result),
+            "constraint": self._constraint(bench, goal, state, reference, final),
+            "rounds": self._rounds,
+            "trials": [
+                {"round": trial["stage"], "index": trial["index"], "accuracy": trial["figures"]["accuracy"],
+                 "cost": trial["figures"][self._config.goal.objective]}
+                for trial in self._folder.trials if trial["stage"].endswith("search")
+            ],
+            "layers": layer_rows(bench.dense, bench.dense_coupling, state.plan),
+            "frozen": [{"layer": layer, "reason": reason} for layer, reason in bench.dense_coupling.frozen],
+            "kernels": kernel_rows(delivered[1].package, delivered[1].latency),
+            "equality": [vars(check) for check in self._checks],
+        }
+        write_report(path, report)
+        return report
+
+    def _constraint(
+        self, bench: Workbench, goal: Goal, state: State, reference: dict[str, Any], final: dict[str, Any]
+    ) -> dict[str, Any]:
+        """What was asked, what was reached, and whether every part holds."""
+        asked: dict[str, float] = {}
+        reached: dict[str, float] = {}
+        config = self._config.goal
+        costs = bench.space(state.network, find_coupling(state.network)).costs()
+        for kind, value in (("params", config.params_x), ("macs", config.macs_x)):
+            if value is not None:
+                asked[f"{kind}_x"], reached[f"{kind}_x"] = value, goal.dense[kind] / costs[kind]
+        if config.latency_ms is not None:
+            asked["latency_ms"], reached["latency_ms"] = config.latency_ms, costs["latency"]
+        met = goal.met(costs)
+        if config.accuracy_budget is not None:
+            drop = reference["search_accuracy_top1"] - final["search_accuracy_top1"]
+            asked["max_accuracy_drop"], reached["max_accuracy_drop"] = config.accuracy_budget, drop
+            met = met and drop <= config.accuracy_budget + 1e-9
+        return {"asked": asked, "reached": reached, "met": met}
+
+
+def load_splits(config: CompressConfig) -> DataSplits:
+    """The data of a configuration; `--search-data` replaces the search part."""
+    data = config.data
+    splits = load_data(data.spec, seed=config.seed, download=data.download, limit_train=data.limit_train)
+    if data.search_data is None:
+        return splits
+    other = load_data(data.search_data, seed=config.seed, download=data.download)
+    everything = [other.train, other.search, other.test]
+    return replace(splits, search=ImageSet.concatenate(everything))
+
+
+def load_source(config: CompressConfig, data: DataSplits, *, allow_code: bool) -> LoadedNetwork:
+    """The dense network of a configuration, captured."""
+    return load_network(
+        config.network.model,
+        weights=config.network.weights,
+        preprocessing=data.preprocessing,
+        num_classes=data.num_classes,
+        image_shape=data.image_shape,
+        arguments=config.network.arguments,
+        allow_code=allow_code,
+        seed=config.seed,
+    )

@@ -1,0 +1,342 @@
+"""One round of compression: search an action, drive the weights onto it with ADMM, purify, compact, retrain.
+
+Each step is a stage of the run folder; a finished stage is replayed from its record. The round ends with a network
+that is physically smaller. Retraining the compact network is masked retraining at lower cost: the function and the
+gradients of what is left are the same.
+"""
+
+import copy
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch import nn
+
+from .batches import Batches
+from .capture import CapturedNetwork
+from .compaction import compact, normalize_plan
+from .config import CompressConfig
+from .coupling import Coupling, find_coupling
+from .equality import EqualityCheck, compare_modules
+from .evaluation import Evaluation, evaluate, recalibrate_batch_norm
+from .folding import row_scales
+from .loading import rebuild, save_network
+from .masking import make_masks, masked_weights
+from .plan import PruningPlan, compose_plans, plan_from_dict, plan_to_dict
+from .progress import Progress
+from .projection import plain_weights
+from .purify import Purification, Thresholds, purification_outcome
+from .run_folder import RunFolder
+from .search.action import Action
+from .search.annealing import Outcome, Schedule, anneal
+from .search.budget import Budget, Costs, Proposal
+from .search.fast_evaluation import FastEvaluation
+from .search.plan_space import LatencyOf, PlanSpace
+from .solvers.admm import Admm, Residuals, RhoSchedule
+from .training import Recipe, train
+
+OBJECTIVE_WEIGHT = 0.05
+LOSS_WEIGHT = 0.01
+PURIFY_TOLERANCE = 0.1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Workbench:
+    """What every stage works with."""
+
+    config: CompressConfig
+    folder: RunFolder
+    progress: Progress
+    device: torch.device
+    precision: str
+    train: Batches
+    search: Batches
+    augmentation: object
+    dense: CapturedNetwork
+    dense_coupling: Coupling
+    teacher: nn.Module
+    latency_of: LatencyOf
+    epoch_factor: float
+
+    def seed_of(self, stage: str) -> int:
+        """A stage's own seed, from the run's seed and the stage's name."""
+        return zlib.crc32(f"{self.config.seed}/{stage}".encode()) & 0x7FFFFFFF
+
+    def epochs(self, asked: int) -> int:
+        """Epochs for this amount of data: small sets get more."""
+        return max(1, round(asked * self.epoch_factor))
+
+    def ranking_weights(self, network: CapturedNetwork) -> dict[str, torch.Tensor]:
+        """Weights by layer that rank filters and columns."""
+        return self.ranked(network, plain_weights(network))
+
+    def ranked(self, network: CapturedNetwork, weights: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        """`weights`, scaled by batch norm where the configuration ranks folded weights."""
+        if self.config.prune.rank == "raw":
+            return {name: value.cpu() for name, value in weights.items()}
+        scales = row_scales(network)
+        return {
+            name: value.cpu() * scales[name].cpu().view(-1, *[1] * (value.ndim - 1)) if name in scales else value.cpu()
+            for name, value in weights.items()
+        }
+
+    def space(self, network: CapturedNetwork, coupling: Coupling) -> PlanSpace:
+        """What may be pruned in `network`."""
+        return PlanSpace(
+            network,
+            coupling,
+            self.ranking_weights(network),
+            granularity=self.config.prune.granularity,
+            latency_of=self.latency_of,
+        )
+
+    def fast_evaluation(self, network: CapturedNetwork, coupling: Coupling) -> FastEvaluation:
+        """The judge of candidates in `network`."""
+        return FastEvaluation(
+            network,
+            coupling,
+            train=self.train,
+            search=self.search,
+            device=self.device,
+            precision=self.precision,
+            images=self.config.search.images,
+            recalibration_images=self.config.search.recalibration_images,
+        )
+
+    def judge(self, network: CapturedNetwork) -> Evaluation:
+        """Accuracy of a network on the whole search part, in fp32."""
+        return evaluate(network.module.to(self.device), self.search)
+
+
+@dataclass(frozen=True, kw_only=True)
+class State:
+    """A compact network and the plan that made it, in the dense network's indices."""
+
+    network: CapturedNetwork
+    plan: PruningPlan
+
+    def save(self, bench: Workbench, stage: str) -> None:
+        """Write both as the result of a stage."""
+        save_network(bench.folder.stage_file(stage, ".safetensors"), self.network)
+
+    @classmethod
+    def load(cls, bench: Workbench, stage: str, plan: PruningPlan) -> "State":
+        """Read what `save` wrote; `plan` is the stage's recorded plan."""
+        weights = bench.folder.stage_file(stage, ".safetensors")
+        return cls(network=rebuild(bench.dense, plan, weights), plan=plan)
+
+
+def search_stage(bench: Workbench, stage: str, network: CapturedNetwork, budget: Budget, objective: str) -> Proposal:
+    """Find the action that keeps most accuracy under `budget`."""
+    coupling = find_coupling(network)
+    space = bench.space(network, coupling)
+    done = bench.folder.result(stage)
+    if done is not None:
+        action = Action(**done["action"])
+        plan, costs = space.priced(action)
+        return Proposal(action=action, plan=plan, costs=costs)
+    judge = bench.fast_evaluation(network, coupling)
+    dense_cost = space.costs()[objective]
+    schedule = Schedule(trials=bench.config.search.trials, decay=bench.config.search.decay)
+    rng = np.random.default_rng(bench.seed_of(stage))
+
+    def judged(proposal: Proposal) -> Outcome:
+        result = judge(proposal.plan)
+        energy = (
+            1 - result.accuracy_top1 / 100
+            + LOSS_WEIGHT * result.loss
+            + OBJECTIVE_WEIGHT * proposal.costs[objective] / dense_cost
+        )
+        return Outcome(energy=energy, figures={"accuracy": result.accuracy_top1, **proposal.costs})
+
+    def neighbour(proposal: Proposal, step: float, rng: np.random.Generator) -> Proposal:
+        return budget.project(space.actions.neighbour(proposal.action, step, rng), space.priced)
+
+    with bench.progress.stage(stage, total=schedule.trials) as bar:
+
+        def record(trial: dict[str, object]) -> None:
+            bench.folder.trials.append({"stage": stage, **trial})
+            bar.advance(1, f"energy {trial['energy']:.4f}")
+
+        best = anneal(
+            budget.project(space.actions.initial(rng), space.priced),
+            neighbour,
+            judged,
+            schedule,
+            rng,
+            replay=bench.folder.trials_of(stage),
+            on_trial=record,
+        )
+    found = best.candidate
+    bench.folder.finish(
+        stage, {"action": found.action.to_dict(), "costs": dict(found.costs), "figures": best.outcome.figures}
+    )
+    return found
+
+
+def admm_stage(bench: Workbench, stage: str, network: CapturedNetwork, action: Action) -> tuple[CapturedNetwork, PruningPlan]:
+    """Train `network` towards the action's structured set; returns it trained (not yet pruned) and the final plan."""
+    coupling = find_coupling(network)
+    trained = replace(network, module=copy.deepcopy(network.module))
+    done = bench.folder.result(stage)
+    file = bench.folder.stage_file(stage, ".safetensors")
+    if done is not None:
+        return rebuild_in_place(trained, file), plan_from_dict(done["plan"])
+    space = bench.space(network, coupling)
+    prune = bench.config.prune
+    epochs = bench.epochs(prune.admm_epochs)
+    layers = set(space.actions.layer_share)
+    layers |= {ref.layer for group in coupling.groups if group.name in action.filter_ratio for ref in group.producers}
+    trained.module.to(bench.device)
+    weights = {name: trained.module.get_submodule(name).weight for name in sorted(layers)}
+    everything = plain_weights(trained)
+
+    def project(values: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        plan = space.plan(action, bench.ranked(trained, {**everything, **values}))
+        return masked_weights(trained, coupling, plan, values)
+
+    with bench.progress.stage(stage, total=epochs) as bar:
+
+        def log(residuals: Residuals) -> None:
+            bench.folder.events.append({"event": "residuals", "stage": stage, **vars(residuals)})
+
+        solver = Admm(weights, project, RhoSchedule(start=prune.rho_start, end=prune.rho_end, epochs=epochs), log)
+        train(
+            trained.module,
+            bench.train,
+            bench.augmentation,
+            recipe(bench, stage, epochs, prune.admm_learning_rate, final_rate_share=0.1),
+            device=bench.device,
+            teacher=bench.teacher,
+            penalty=solver,
+            checkpoint=bench.folder.inner_checkpoint(stage),
+            on_epoch=lambda epoch, loss: bar.advance(1, f"loss {loss:.3f}"),
+        )
+    plan = space.plan(action, bench.ranked(trained, {**everything, **solver.target()}))
+    trained.module.cpu()
+    save_network(file, trained)
+    bench.folder.finish(stage, {"plan": plan_to_dict(plan)})
+    return trained, plan
+
+
+def purify_stage(
+    bench: Workbench, stage: str, network: CapturedNetwork, plan: PruningPlan, objective: str
+) -> PruningPlan:
+    """Remove from `plan` what can go without loss of quick accuracy."""
+    done = bench.folder.result(stage)
+    if done is not None:
+        return plan_from_dict(done["plan"])
+    coupling = find_coupling(network)
+    space = bench.space(network, coupling)
+    judge = bench.fast_evaluation(network, coupling)
+    purification = Purification(network, coupling, plan, bench.ranking_weights(network))
+    before, cost_before = judge(plan).accuracy_top1, space.costs(plan)[objective]
+    rng = np.random.default_rng(bench.seed_of(stage))
+    schedule = Schedule(trials=bench.config.prune.purify_trials, decay=bench.config.search.decay)
+
+    def judged(thresholds: Thresholds) -> Outcome:
+        candidate = normalize_plan(network, coupling, purification.plan(thresholds))
+        cost = space.costs(candidate)[objective]
+        found = judge(candidate).accuracy_top1
+        return purification_outcome(
+            cost / cost_before, found, before, PURIFY_TOLERANCE, {"accuracy": found, "cost_share": cost / cost_before}
+        )
+
+    with bench.progress.stage(stage, total=schedule.trials) as bar:
+
+        def record(trial: dict[str, object]) -> None:
+            bench.folder.trials.append({"stage": stage, **trial})
+            bar.advance(1, f"energy {trial['energy']:.4f}")
+
+        best = anneal(
+            purification.first(),
+            Thresholds.moved,
+            judged,
+            schedule,
+            rng,
+            replay=bench.folder.trials_of(stage),
+            on_trial=record,
+        )
+    purified = purification.plan(best.candidate) if best.outcome.energy < 1.0 else plan
+    bench.folder.finish(stage, {"plan": plan_to_dict(purified), "figures": best.outcome.figures})
+    return purified
+
+
+def compact_stage(
+    bench: Workbench, stage: str, state: State, trained: CapturedNetwork, plan: PruningPlan
+) -> tuple[State, EqualityCheck]:
+    """Make the pruned network physically smaller and check that it equals the masked one."""
+    done = bench.folder.result(stage)
+    if done is not None:
+        composed = plan_from_dict(done["plan"])
+        return State.load(bench, stage, composed), EqualityCheck(**done["equality"])
+    coupling = find_coupling(trained)
+    plan = normalize_plan(trained, coupling, plan)
+    masked = copy.deepcopy(trained.module)
+    make_masks(trained, coupling, plan).apply_(masked)
+    recalibrate_batch_norm(
+        masked.to(bench.device), bench.train, images=bench.config.search.recalibration_images
+    )
+    pruned = compact(replace(trained, module=masked.cpu()), coupling, plan)
+    composed = compose_plans(bench.dense, state.plan, plan)
+    real = next(bench.search.in_order(64))[0].cpu()
+    check = compare_modules("masked = compact", masked, pruned.module, trained.input_shape, real, tolerance=1e-4)
+    after = State(network=pruned, plan=composed)
+    after.save(bench, stage)
+    bench.folder.finish(stage, {"plan": plan_to_dict(composed), "equality": vars(check)})
+    return after, check
+
+
+def retrain_stage(bench: Workbench, stage: str, state: State, epochs: int) -> tuple[State, dict[str, float]]:
+    """Retrain a compact network; returns it with its accuracy on the search part."""
+    done = bench.folder.result(stage)
+    if done is not None:
+        return State.load(bench, stage, state.plan), done
+    network = replace(state.network, module=copy.deepcopy(state.network.module))
+    epochs = bench.epochs(epochs)
+    with bench.progress.stage(stage, total=epochs) as bar:
+        summary = train(
+            network.module,
+            bench.train,
+            bench.augmentation,
+            recipe(bench, stage, epochs, bench.config.train.retrain_learning_rate),
+            device=bench.device,
+            teacher=bench.teacher,
+            checkpoint=bench.folder.inner_checkpoint(stage),
+            on_epoch=lambda epoch, loss: bar.advance(1, f"loss {loss:.3f}"),
+        )
+    judged = bench.judge(network)
+    network.module.cpu()
+    after = State(network=network, plan=state.plan)
+    after.save(bench, stage)
+    result = {"search_accuracy_top1": judged.accuracy_top1, "loss": summary.loss, "seconds": summary.seconds}
+    return after, bench.folder.finish(stage, result)
+
+
+def recipe(bench: Workbench, stage: str, epochs: int, learning_rate: float, *, final_rate_share: float = 0.0) -> Recipe:
+    """The training recipe of a stage."""
+    train_config = bench.config.train
+    return Recipe(
+        epochs=epochs,
+        learning_rate=learning_rate,
+        batch_size=train_config.batch_size,
+        weight_decay=train_config.weight_decay,
+        precision=bench.precision,
+        distillation=train_config.distillation,
+        temperature=train_config.temperature,
+        final_rate_share=final_rate_share,
+        seed=bench.seed_of(stage),
+    )
+
+
+def rebuild_in_place(network: CapturedNetwork, file: object) -> CapturedNetwork:
+    """Load a file's weights into `network`."""
+    from ..models.weights import load_into, load_weights
+
+    load_into(network.module, load_weights(file))
+    return network
+
+
+__all__ = ["Costs", "State", "Workbench", "admm_stage", "compact_stage", "purify_stage", "retrain_stage", "search_stage"]

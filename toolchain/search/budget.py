@@ -1,0 +1,70 @@
+"""Budget: hard limits on a plan's cost, and the projection of an action onto them.
+
+A candidate over the budget is not rejected (at high rates a random search would then loop for ever): its kept shares
+are raised to one common power, found by bisection, so that the plan just fits.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from ..plan import PruningPlan
+from .action import Action
+
+Costs = Mapping[str, float]
+
+BISECTIONS = 9
+MOST_STRENGTH = 1024.0
+
+
+class BudgetError(ValueError):
+    """No plan of the action space fits the limits."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Proposal:
+    """An action that fits the budget, with its plan and costs."""
+
+    action: Action
+    plan: PruningPlan
+    costs: Costs
+
+
+@dataclass(frozen=True, kw_only=True)
+class Budget:
+    """Upper limits by kind of cost: `params` and `macs` as counts, `latency` in milliseconds."""
+
+    limits: Mapping[str, float]
+
+    def allows(self, costs: Costs) -> bool:
+        """Whether every limit holds."""
+        return all(costs[kind] <= limit for kind, limit in self.limits.items())
+
+    def project(self, action: Action, plan_of: Callable[[Action], tuple[PruningPlan, Costs]]) -> Proposal:
+        """Scale `action` to the least pruning along its direction that fits.
+
+        Args:
+            action: Any action of the space with at least one ratio above 0.
+            plan_of: Gives an action's plan and costs.
+
+        Raises:
+            BudgetError: If even the strongest pruning along this direction does not fit.
+        """
+        low, high, best = 0.0, 1.0, None
+        while best is None:
+            scaled = action.scaled(high)
+            plan, costs = plan_of(scaled)
+            if self.allows(costs):
+                best = Proposal(action=scaled, plan=plan, costs=costs)
+            elif high >= MOST_STRENGTH:
+                raise BudgetError(f"limits {dict(self.limits)} cannot be met: the smallest network costs {dict(costs)}")
+            else:
+                low, high = high, high * 2
+        for _ in range(BISECTIONS):
+            middle = (low + high) / 2
+            scaled = action.scaled(middle)
+            plan, costs = plan_of(scaled)
+            if self.allows(costs):
+                best, high = Proposal(action=scaled, plan=plan, costs=costs), middle
+            else:
+                low = middle
+        return best

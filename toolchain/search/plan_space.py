@@ -1,0 +1,91 @@
+"""PlanSpace: turns an action into a pruning plan of one network and prices it, without building the pruned network."""
+
+from collections.abc import Callable, Sequence
+
+import torch
+
+from ...compiler.layer_shape import LayerShape
+from ..capture import CapturedNetwork
+from ..cost import count_macs, count_params, layer_shapes
+from ..coupling import Coupling
+from ..plan import PruningPlan
+from ..projection import choose_plan
+from .action import Action, ActionSpace
+from .budget import Costs
+
+LatencyOf = Callable[[Sequence[LayerShape]], float]
+
+
+class PlanSpace:
+    """Everything that may be pruned in one network, ranked by given weights.
+
+    Args:
+        network: The network of this round.
+        coupling: Its coupling groups.
+        weights: Weights by layer that rank filters and columns (batch-norm folded, or raw).
+        granularity: `filter`, `column` or `combined`.
+        latency_of: Milliseconds of a list of layers, or None where latency plays no part.
+    """
+
+    def __init__(
+        self,
+        network: CapturedNetwork,
+        coupling: Coupling,
+        weights: dict[str, torch.Tensor],
+        *,
+        granularity: str,
+        latency_of: LatencyOf | None,
+    ) -> None:
+        self.network = network
+        self.coupling = coupling
+        self._weights = weights
+        self._latency_of = latency_of
+        self._sizes = {group.name: group.size for group in coupling.groups if group.frozen is None}
+        shares = _cost_shares(layer_shapes(network, coupling))
+        filters, columns = granularity != "column", granularity != "filter"
+        self.actions = ActionSpace(
+            group_share=_group_shares(coupling, shares) if filters else {},
+            layer_share={name: shares[name] for name in coupling.column_layers} if columns else {},
+        )
+
+    def plan(self, action: Action, weights: dict[str, torch.Tensor] | None = None) -> PruningPlan:
+        """The plan that keeps the strongest filters and columns under the action's ratios.
+
+        Args:
+            action: Ratios of groups and layers of this network.
+            weights: What ranks instead of the weights given at first (ADMM's `W + U`).
+        """
+        filter_keep = {
+            name: max(1, round((1.0 - ratio) * self._sizes[name])) for name, ratio in action.filter_ratio.items()
+        }
+        column_keep = {name: 1.0 - ratio for name, ratio in action.column_ratio.items()}
+        return choose_plan(self.network, self.coupling, weights or self._weights, filter_keep, column_keep)
+
+    def costs(self, plan: PruningPlan | None = None) -> Costs:
+        """Params, MACs and (where asked for) latency in milliseconds of the network under `plan`."""
+        layers = layer_shapes(self.network, self.coupling, plan)
+        costs = {
+            "params": float(count_params(self.network, self.coupling, plan).total),
+            "macs": float(count_macs(self.network, self.coupling, plan)),
+        }
+        if self._latency_of is not None:
+            costs["latency"] = self._latency_of(layers)
+        return costs
+
+    def priced(self, action: Action) -> tuple[PruningPlan, Costs]:
+        """The action's plan and its costs."""
+        plan = self.plan(action)
+        return plan, self.costs(plan)
+
+
+def _cost_shares(layers: Sequence[LayerShape]) -> dict[str, float]:
+    total = sum(layer.macs for layer in layers) or 1
+    return {layer.name: layer.macs / total for layer in layers}
+
+
+def _group_shares(coupling: Coupling, shares: dict[str, float]) -> dict[str, float]:
+    groups = [group for group in coupling.groups if group.frozen is None]
+    return {
+        group.name: sum(shares.get(ref.layer, 0.0) for ref in (*group.producers, *group.consumers)) / 2
+        for group in groups
+    }
