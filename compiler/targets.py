@@ -1,0 +1,150 @@
+"""Targets: what a network is compiled for, by name (`adreno640`, `host-opencl`).
+
+A target is not a device: a device is one phone or local OpenCL device by its id. Importing this module loads neither
+torch nor TVM; `Target.tvm_target` imports TVM when it is called.
+"""
+
+from __future__ import annotations
+
+import difflib
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Final, Literal
+
+from ..device.specs import ADRENO_SPECS, AdrenoSpec
+
+if TYPE_CHECKING:
+    import tvm
+
+__all__ = ["HostSpec", "Machine", "Target", "TargetError", "get_target", "list_targets"]
+
+
+KIB = 1024
+L2_REFERENCE = "adreno640"
+# CL_DEVICE_MAX_MEM_ALLOC_SIZE is a quarter of the memory on most drivers; 512 MiB is safe on all of these.
+MAX_BUFFER_BYTES = 512 * KIB * KIB
+
+
+class TargetError(ValueError):
+    """An unknown target."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Machine:
+    """The rates that the latency model divides by: fp32 GFLOP/s, and GB/s of the L2 cache and of the memory."""
+
+    peak_gflops: float
+    l2_gbps: float
+    dram_gbps: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class HostSpec:
+    """A local OpenCL device on a CPU: nominal rates of a small two-core machine, not measured.
+
+    A modelled latency on this target orders candidates and says nothing of the machine at hand: bench measures it.
+    """
+
+    name: str = "host"
+    peak_gflops: float = 100.0
+    l2_gbps: float = 100.0
+    dram_gbps: float = 15.0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Target:
+    """What a network is compiled for.
+
+    Attributes:
+        name: The name that commands take.
+        description: One line for people.
+        backend: Language of the kernels.
+        device_spec: Figures of the hardware.
+        max_work_group_size: Work-items per work-group that kernels may use.
+        local_memory_bytes: Local memory per work-group.
+        constant_memory_bytes: Memory for constant buffers.
+        max_buffer_bytes: Largest single buffer; larger weights are split.
+        machine: Rates for the latency model.
+    """
+
+    name: str
+    description: str
+    backend: Literal["opencl"]
+    device_spec: AdrenoSpec | HostSpec
+    max_work_group_size: int
+    local_memory_bytes: int
+    constant_memory_bytes: int
+    max_buffer_bytes: int
+    machine: Machine
+
+    def tvm_target(self) -> tvm.target.Target:
+        """The TVM target that kernels are generated for.
+
+        TVM's own figures for Adreno (256 threads, no local memory limit that fits) are wrong for the 6xx series.
+        """
+        from tvm.target import Target as TvmTarget
+
+        is_adreno = isinstance(self.device_spec, AdrenoSpec)
+        attributes = {
+            "kind": "opencl",
+            "keys": ["adreno", "opencl", "gpu"] if is_adreno else ["opencl", "gpu"],
+            "max_num_threads": self.max_work_group_size,
+            "max_threads_per_block": self.max_work_group_size,
+            "max_shared_memory_per_block": self.local_memory_bytes,
+        }
+        if is_adreno:
+            attributes["device"] = "adreno"
+        return TvmTarget(attributes, host="llvm")
+
+
+def list_targets() -> list[str]:
+    """Names of all targets, phones first, oldest first."""
+    return list(_TARGETS)
+
+
+def get_target(name: str) -> Target:
+    """The target of that name.
+
+    Raises:
+        TargetError: If there is none; names the nearest and all known ones.
+    """
+    if name in _TARGETS:
+        return _TARGETS[name]
+    near = difflib.get_close_matches(name, _TARGETS, n=1, cutoff=0.6)
+    hint = f": did you mean {near[0]!r}?" if near else ";"
+    raise TargetError(f"unknown target {name!r}{hint} known targets: {', '.join(_TARGETS)} (see 'act targets')")
+
+
+def _adreno_target(spec: AdrenoSpec) -> Target:
+    # The L2 rate is measured on the 640 alone; caches run at the shaders' clock and grow with them.
+    l2_gbps = spec.l2_gbps * spec.peak_gflops / ADRENO_SPECS[L2_REFERENCE].peak_gflops
+    return Target(
+        name=spec.name,
+        description=f"Qualcomm Adreno {spec.name.removeprefix('adreno')} ({spec.soc}), OpenCL, fp32",
+        backend="opencl",
+        device_spec=spec,
+        max_work_group_size=spec.max_work_group_size,
+        local_memory_bytes=spec.local_memory_kb * KIB,
+        constant_memory_bytes=spec.constant_memory_kb * KIB,
+        max_buffer_bytes=MAX_BUFFER_BYTES,
+        machine=Machine(peak_gflops=spec.peak_gflops, l2_gbps=l2_gbps, dram_gbps=spec.dram_gbps),
+    )
+
+
+def _host_target(spec: HostSpec) -> Target:
+    return Target(
+        name="host-opencl",
+        description="a local OpenCL device (PoCL on the CPU), fp32: checks that results are right, predicts no phone",
+        backend="opencl",
+        device_spec=spec,
+        max_work_group_size=1024,
+        local_memory_bytes=32 * KIB,
+        constant_memory_bytes=64 * KIB,
+        max_buffer_bytes=MAX_BUFFER_BYTES,
+        machine=Machine(peak_gflops=spec.peak_gflops, l2_gbps=spec.l2_gbps, dram_gbps=spec.dram_gbps),
+    )
+
+
+_TARGETS: Final = MappingProxyType(
+    {target.name: target for target in (*map(_adreno_target, ADRENO_SPECS.values()), _host_target(HostSpec()))}
+)
