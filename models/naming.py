@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import difflib
-import os.path
 from collections.abc import Iterable
+from itertools import takewhile
 
 _LEAST_LIKENESS = 0.5
 
@@ -28,8 +28,9 @@ def _nearest(name: str, names: list[str]) -> str | None:
     """The most alike name; among equals the one with the longest common beginning."""
 
     def likeness(candidate: str) -> tuple[float, int]:
-        ratio = difflib.SequenceMatcher(None, name.lower(), candidate.lower()).ratio()
-        return ratio, len(os.path.commonprefix([name.lower(), candidate.lower()]))
+        given, other = name.lower(), candidate.lower()
+        common = takewhile(lambda pair: pair[0] == pair[1], zip(given, other, strict=False))
+        return difflib.SequenceMatcher(None, given, other).ratio(), len(list(common))
 
     best = max(names, key=likeness, default=None)
     return best if best is not None and likeness(best)[0] >= _LEAST_LIKENESS else None
