@@ -18,6 +18,7 @@ from .progress import Progress
 
 # In the order of `act --help`: first what a user comes for.
 COMMANDS: tuple[str, ...] = (
+    "report",
     "devices",
     "targets",
     "models",
