@@ -6,14 +6,19 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from ..models.data import Augmentation, ImageSet
+from ..models.data import Augmentation, DataError, ImageSet
 from ..models.preprocessing import Preprocessing
 
 
 class Batches:
-    """An image set as tensors on one device, with the network's preprocessing applied batch by batch."""
+    """An image set as tensors on one device, with the network's preprocessing applied batch by batch.
+
+    Raises:
+        DataError: If the images do not have the size or the channels that the network expects.
+    """
 
     def __init__(self, images: ImageSet, preprocessing: Preprocessing, device: torch.device) -> None:
+        _check_fit(images, preprocessing)
         array = np.ascontiguousarray(images.images.transpose(0, 3, 1, 2))
         self._images = torch.from_numpy(array).to(device)  # (n, c, h, w) uint8
         self._labels = torch.from_numpy(images.labels).to(device)  # (n,) int64
@@ -53,6 +58,19 @@ class Batches:
             values = values.flip(1)
         values = (values * record.scale - self._mean) / self._std
         return values.contiguous(memory_format=torch.channels_last)
+
+
+def _check_fit(images: ImageSet, record: Preprocessing) -> None:
+    height, width, channels = images.images.shape[1:]
+    if channels != len(record.mean):
+        raise DataError(
+            f"the images have {channels} channels, but the network expects {len(record.mean)} ({record.channel_order})"
+        )
+    if record.resize == "none" and (height, width) != (record.height, record.width):
+        raise DataError(
+            f"the images are {height}x{width}, but the network's preprocessing expects {record.height}x{record.width} "
+            "and does not resize: give images of that size"
+        )
 
 
 def _augment(images: torch.Tensor, augmentation: Augmentation, generator: torch.Generator) -> torch.Tensor:

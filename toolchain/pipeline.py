@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from ..compiler.targets import get_target
@@ -270,7 +271,13 @@ class Pipeline:
             with self._progress.stage(f"export, compile and measure {Path(onnx).stem}"):
                 check = export_checked(network, path / onnx, record, inputs)
                 files = compile_checked(
-                    path / onnx, path / package, self._target, device, inputs, runs=LATENCY_RUNS, progress=self._progress
+                    path / onnx,
+                    path / package,
+                    self._target,
+                    device,
+                    inputs,
+                    runs=LATENCY_RUNS,
+                    progress=self._progress,
                 )
                 delivered.append(files)
         self._checks += [check, *delivered[-1].equality]
@@ -304,7 +311,11 @@ class Pipeline:
             "target": {"name": self._target.name, "description": self._target.description},
             "objective": self._config.goal.objective,
             "granularity": self._config.prune.granularity,
-            "baseline": {**baseline, "reference": reference["text"], "reference_search_accuracy_top1": reference["search_accuracy_top1"]},
+            "baseline": {
+                **baseline,
+                "reference": reference["text"],
+                "reference_search_accuracy_top1": reference["search_accuracy_top1"],
+            },
             "result": result,
             "accuracy_drop": baseline["accuracy_top1"] - result["accuracy_top1"],
             "search_accuracy_drop": reference["search_accuracy_top1"] - final["search_accuracy_top1"],
@@ -312,9 +323,14 @@ class Pipeline:
             "constraint": self._constraint(bench, goal, state, reference, final),
             "rounds": self._rounds,
             "trials": [
-                {"round": trial["stage"], "index": trial["index"], "accuracy": trial["figures"]["accuracy"],
-                 "cost": trial["figures"][self._config.goal.objective]}
-                for trial in self._folder.trials if trial["stage"].endswith("search")
+                {
+                    "round": trial["stage"],
+                    "index": trial["index"],
+                    "accuracy": trial["figures"]["accuracy"],
+                    "cost": trial["figures"][self._config.goal.objective],
+                }
+                for trial in self._folder.trials
+                if trial["stage"].endswith("search")
             ],
             "layers": layer_rows(bench.dense, bench.dense_coupling, state.plan),
             "frozen": [{"layer": layer, "reason": reason} for layer, reason in bench.dense_coupling.frozen],
@@ -352,8 +368,11 @@ def load_splits(config: CompressConfig) -> DataSplits:
     if data.search_data is None:
         return splits
     other = load_data(data.search_data, seed=config.seed, download=data.download)
-    everything = [other.train, other.search, other.test]
-    return replace(splits, search=ImageSet.concatenate(everything))
+    parts = (other.train, other.search, other.test)
+    everything = ImageSet(
+        images=np.concatenate([part.images for part in parts]), labels=np.concatenate([part.labels for part in parts])
+    )
+    return replace(splits, search=everything)
 
 
 def load_source(config: CompressConfig, data: DataSplits, *, allow_code: bool) -> LoadedNetwork:

@@ -44,10 +44,11 @@ def run(args: argparse.Namespace, progress: Progress) -> int:
     if checkpoint.exists() and not args.resume:
         raise UsageError(f"{checkpoint} holds an interrupted training: continue it with --resume, or remove it")
 
+    from ...models.weights import preprocessing_metadata
     from ..batches import Batches
     from ..evaluation import evaluate
     from ..hardware import compute_device, training_precision
-    from ..loading import preprocessing_metadata, preprocessing_with_classes, save_network
+    from ..loading import preprocessing_with_classes, save_network
     from ..pipeline import load_source, load_splits
     from ..training import Recipe, train
 

@@ -1,0 +1,123 @@
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from act.models.data import DataError, DataSplits, load_data
+from act.models.registry import create_model
+from act.toolchain.batches import Batches
+from act.toolchain.evaluation import evaluate, recalibrate_batch_norm
+from act.toolchain.training import Recipe, train
+from torch import nn
+
+CPU = torch.device("cpu")
+RECIPE = Recipe(epochs=3, learning_rate=0.05, batch_size=64, seed=5)
+
+
+@pytest.fixture(scope="module")
+def data() -> DataSplits:
+    return load_data("digits", seed=0, limit_train=300)
+
+
+def resnet() -> nn.Module:
+    torch.manual_seed(0)
+    return create_model("resnet20", num_classes=10, in_channels=1)
+
+
+@pytest.fixture(scope="module")
+def trained(data: DataSplits) -> nn.Module:
+    module = resnet()
+    batches = Batches(data.train, data.preprocessing, CPU)
+    train(module, batches, data.augmentation, replace(RECIPE, epochs=8), device=CPU)
+    return module
+
+
+def test_training_learns_digits(data: DataSplits, trained: nn.Module) -> None:
+    search = Batches(data.search, data.preprocessing, CPU)
+    before, after = evaluate(resnet(), search), evaluate(trained, search)
+    assert after.accuracy_top1 > before.accuracy_top1 + 30
+    assert after.loss < before.loss
+
+
+class Killed(Exception):
+    """Stands for a kill at an epoch's end."""
+
+
+def test_a_training_killed_after_any_epoch_ends_as_the_uninterrupted_one(data: DataSplits, tmp_path: Path) -> None:
+    batches = Batches(data.train, data.preprocessing, CPU)
+    whole = resnet()
+    train(whole, batches, data.augmentation, RECIPE, device=CPU)
+
+    def kill(epoch: int, loss: float) -> None:
+        if epoch == 2:
+            raise Killed
+
+    checkpoint = tmp_path / "position.pt"
+    with pytest.raises(Killed):
+        train(resnet(), batches, data.augmentation, RECIPE, device=CPU, checkpoint=checkpoint, on_epoch=kill)
+    again = resnet()
+    train(again, batches, data.augmentation, RECIPE, device=CPU, checkpoint=checkpoint)
+    for name, value in whole.state_dict().items():
+        assert torch.equal(value, again.state_dict()[name]), name
+
+
+class Rolled(nn.Module):
+    """A teacher that answers the class after the right one."""
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        self.module = module
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return self.module(images).roll(1, dims=1)
+
+
+def test_a_student_of_a_wrong_teacher_learns_its_answers(data: DataSplits, trained: nn.Module) -> None:
+    batches = Batches(data.train, data.preprocessing, CPU)
+    student = resnet()
+    recipe = replace(RECIPE, epochs=8, distillation=1.0, temperature=1.0)
+    train(student, batches, data.augmentation, recipe, device=CPU, teacher=Rolled(trained).eval())
+    images, labels = next(batches.in_order(300))
+    with torch.no_grad():
+        answers = student.eval()(images).argmax(1)
+    assert (answers == (labels + 1) % 10).float().mean() > 0.6
+    assert (answers == labels).float().mean() < 0.2
+
+
+def test_recalibrated_statistics_are_those_of_the_images(data: DataSplits) -> None:
+    batches = Batches(data.train, data.preprocessing, CPU)
+    module = resnet()
+    seen: list[torch.Tensor] = []
+    first = module.get_submodule("conv1")
+    handle = first.register_forward_hook(lambda layer, inputs, output: seen.append(output))
+    recalibrate_batch_norm(module, batches, images=100, batch_size=100)
+    handle.remove()
+    norm = module.get_submodule("bn1")
+    assert torch.allclose(norm.running_mean, seen[0].mean((0, 2, 3)), atol=1e-5)
+    assert norm.momentum == 0.1
+
+
+def test_evaluation_restores_modes(data: DataSplits) -> None:
+    module = resnet().train()
+    module.get_submodule("bn1").eval()
+    evaluate(module, Batches(data.search, data.preprocessing, CPU), limit=10)
+    assert module.training
+    assert not module.get_submodule("bn1").training
+
+
+def test_augmentation_shifts_within_its_bounds(data: DataSplits) -> None:
+    record = replace(data.preprocessing, mean=(0.0,), std=(1.0,), scale=1.0)
+    images = Batches(data.train, record, CPU)
+    originals = torch.cat([image for image, _ in images.in_order(1000)])
+    shifted = torch.cat([x for x, _ in images.shuffled(1000, data.augmentation, torch.Generator().manual_seed(1))])
+    order = torch.randperm(len(originals), generator=torch.Generator().manual_seed(1))
+    padded = nn.functional.pad(originals[order], (1, 1, 1, 1))
+    crops = [padded[:, :, y : y + 8, x : x + 8] for y in range(3) for x in range(3)]
+    matches = torch.stack([(shifted == crop).flatten(1).all(1) for crop in crops])
+    assert matches.any(0).all()
+    assert (matches.float().mean(1) > 0.03).all()
+
+
+def test_images_of_another_size_are_refused(data: DataSplits) -> None:
+    with pytest.raises(DataError, match="8x8.*expects 32x32"):
+        Batches(data.train, replace(data.preprocessing, height=32, width=32), CPU)
