@@ -3,8 +3,8 @@
     file -> parse -> external data -> checker -> ColumnConv dense -> functions inlined -> batch fixed
          -> constants and batch norms folded -> operators checked -> Relax
 
-The file is material from elsewhere: it is refused with a message, never trusted. One float32 input ``(N, C, H, W)`` and
-one output; everything but the batch must be static. TVM is imported inside the last step only.
+The file is material from elsewhere: it is refused with a message, never trusted. One float32 input, ``(N, C, H, W)``
+or ``(N, F)``, and one output; everything but the batch must be static. TVM is imported inside the last step only.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import onnx
+import onnx.inliner
 
 from .errors import CompileError, OnnxInputError
 from .operators import check_operators
@@ -25,6 +26,7 @@ from .passes.column_conv import densify_column_convs
 from .passes.external_data import load_external_data
 from .passes.fold_batch_norm import fold_batch_norm
 from .passes.fold_constants import fold_constants, static_shapes
+from .passes.graph import drop_unused, node_label
 
 if TYPE_CHECKING:
     import tvm
@@ -33,6 +35,7 @@ __all__ = ["PREPROCESSING_KEY", "ImportedModel", "import_onnx", "load_onnx"]
 
 PREPROCESSING_KEY = "act.preprocessing"
 MIN_OPSET = 9
+SUPPORTED_INPUT = "float32 images (N, C, H, W), or features (N, F), are supported"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,7 +47,7 @@ class ImportedModel:
             initializers. onnxruntime runs it.
         relax_module: The same network in Relax, weights as constants, one function ``main``.
         input_name: Name in the ONNX file.
-        input_shape: ``(N, C, H, W)``.
+        input_shape: ``(N, C, H, W)``, or ``(N, F)``.
         output_name: Name in the ONNX file.
         output_shape: Static.
         preprocessing: The record of the file's metadata, or None.
@@ -112,8 +115,10 @@ def load_onnx(path: Path, *, batch: int = 1) -> onnx.ModelProto:
             model = fold_constants(model)
     except onnx.shape_inference.InferenceError as error:
         raise OnnxInputError(f"{str(path)!r}: shapes contradict each other: {_first_line(error)}") from error
+    drop_unused(model.graph)
     check_operators(model)
     _check_output(path, model)
+    _check_channels(path, model)
     return model
 
 
@@ -153,11 +158,11 @@ def _fix_batch(path: Path, model: onnx.ModelProto, batch: int) -> None:
     tensor = value.type.tensor_type
     if tensor.elem_type != onnx.TensorProto.FLOAT:
         kind = onnx.TensorProto.DataType.Name(tensor.elem_type).lower()
-        raise OnnxInputError(f"input {value.name!r} has type {kind}; float32 images (N, C, H, W) are supported")
+        raise OnnxInputError(f"input {value.name!r} has type {kind}; {SUPPORTED_INPUT}")
     dims = tensor.shape.dim
     shown = ", ".join(str(d.dim_value) if d.HasField("dim_value") else (d.dim_param or "?") for d in dims)
-    if len(dims) != 4:
-        raise OnnxInputError(f"input {value.name!r} has shape ({shown}); float32 images (N, C, H, W) are supported")
+    if len(dims) not in (2, 4):
+        raise OnnxInputError(f"input {value.name!r} has shape ({shown}); {SUPPORTED_INPUT}")
     if not all(dim.HasField("dim_value") and dim.dim_value > 0 for dim in dims[1:]):
         raise OnnxInputError(
             f"input {value.name!r} has shape ({shown}); only the batch may be open: export with a fixed image size"
@@ -194,6 +199,21 @@ def _check_output(path: Path, model: onnx.ModelProto) -> None:
         raise OnnxInputError(f"{str(path)!r}: output {output.name!r} is not float32")
     if not model.graph.node:
         raise OnnxInputError(f"{str(path)!r}: the output does not depend on the input")
+
+
+def _check_channels(path: Path, model: onnx.ModelProto) -> None:
+    """Shape inference does not compare a convolution's input channels with its weight's."""
+    shapes = static_shapes(model)
+    for node in model.graph.node:
+        if node.op_type != "Conv" or node.input[0] not in shapes:
+            continue
+        groups = next((attribute.i for attribute in node.attribute if attribute.name == "group"), 1)
+        channels, weight = shapes[node.input[0]][1], shapes[node.input[1]]
+        if groups < 1 or channels != weight[1] * groups or weight[0] % groups:
+            raise OnnxInputError(
+                f"{str(path)!r}: shapes contradict each other: {node_label(node)} has {channels} input channels, "
+                f"weight {weight} and {groups} groups"
+            )
 
 
 def _preprocessing(path: Path, metadata: dict[str, str]) -> dict[str, Any] | None:

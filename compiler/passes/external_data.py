@@ -70,20 +70,24 @@ def _load(tensor: onnx.TensorProto, folder: Path) -> None:
         raise OnnxInputError(
             f"external data of {tensor.name!r}: length {length}, but its shape and type ask for {expected} bytes"
         )
-    try:
-        with path.open("rb") as file:
-            file.seek(offset or 0)
-            data = file.read(expected)
-    except OSError as error:
-        raise OnnxInputError(f"external data of {tensor.name!r} cannot be read: {error}") from error
-    if len(data) != expected:
-        raise OnnxInputError(
-            f"external data of {tensor.name!r}: {path.name!r} ends after {len(data)} of {expected} bytes at offset "
-            f"{offset or 0}; the file is cut short"
-        )
-    tensor.raw_data = data
+    tensor.raw_data = _read(tensor.name, path, offset or 0, expected)
     tensor.data_location = onnx.TensorProto.DEFAULT
     del tensor.external_data[:]
+
+
+def _read(name: str, path: Path, offset: int, expected: int) -> bytes:
+    try:
+        size = path.stat().st_size
+        if offset + expected > size:
+            raise OnnxInputError(
+                f"external data of {name!r}: {path.name!r} has {size} bytes, but {expected} from offset {offset} on "
+                "are asked for; the file is cut short"
+            )
+        with path.open("rb") as file:
+            file.seek(offset)
+            return file.read(expected)
+    except OSError as error:
+        raise OnnxInputError(f"external data of {name!r} cannot be read: {error}") from error
 
 
 def _resolve(name: str, location: str, folder: Path) -> Path:

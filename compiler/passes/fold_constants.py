@@ -82,6 +82,8 @@ def _evaluate(
     opset: list[onnx.OperatorSetIdProto],
 ) -> dict[str, npt.NDArray[Any]] | None:
     """Values of the node's outputs, or None if it has to stay."""
+    if node.op_type == "Constant" and node.output[0] in constants:
+        return {node.output[0]: constants[node.output[0]]}
     if node.op_type == "Shape" and node.domain == "" and node.input[0] in shapes:
         bounds = {a.name: a.i for a in node.attribute}
         dims = shapes[node.input[0]][slice(bounds.get("start", 0), bounds.get("end"))]
