@@ -18,6 +18,11 @@ from .progress import Progress
 
 # In the order of `act --help`: first what a user comes for.
 COMMANDS: tuple[str, ...] = (
+    "eval",
+    "export",
+    "compile",
+    "bench",
+    "inspect",
     "report",
     "devices",
     "targets",
@@ -100,11 +105,7 @@ def main(argv: list[str] | None = None) -> int:
         argv: Arguments without the program's name; those of the process by default.
     """
     try:
-        args = _parse(build_parser(), sys.argv[1:] if argv is None else argv)
-    except SystemExit as stop:  # help, version, usage error: already printed
-        return int(stop.code or 0)
-    try:
-        code = int(args.command_module.run(args, Progress(quiet=args.quiet)))
+        code = _run(sys.argv[1:] if argv is None else argv)
         sys.stdout.flush()
     except (Exception, KeyboardInterrupt) as error:
         return int(_report(error))
@@ -114,6 +115,14 @@ def main(argv: list[str] | None = None) -> int:
 def entry_point() -> NoReturn:
     """Run as the console script `act`."""
     sys.exit(main())
+
+
+def _run(argv: Sequence[str]) -> int:
+    try:
+        args = _parse(build_parser(), argv)
+    except SystemExit as stop:  # help, version, usage error: already printed
+        return int(stop.code or 0)
+    return int(args.command_module.run(args, Progress(quiet=args.quiet)))
 
 
 def _parse(parser: Parser, argv: Sequence[str]) -> argparse.Namespace:

@@ -4,6 +4,8 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
+from ..errors import UsageError
+
 ScalarArgument = bool | int | float | str
 
 _FILE_COMPLETION = {"bash": "_shtab_compgen_files", "zsh": "_files", "tcsh": "f"}
@@ -32,17 +34,18 @@ def add_network(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("network")
     add_path_to_group(group, "--weights", help="safetensors file, or one of torch.save (read without running code)")
     group.add_argument(
-        "--arg",
+        "--argument",
         dest="arguments",
         action="append",
         default=[],
         type=key_value,
-        metavar="KEY=VALUE",
+        metavar="NAME=VALUE",
         help="argument of the network's constructor; may be repeated",
     )
     group.add_argument(
         "--input-shape", type=image_shape, metavar="C,H,W", help="image size (default: from the weights or the data)"
     )
+    group.add_argument("--model", metavar="CODE", help="package.module:factory, for a run of a network that is code")
     group.add_argument("--classes", type=positive, metavar="N", help="number of classes (default: as for the size)")
 
 
@@ -58,6 +61,18 @@ def add_data(parser: argparse.ArgumentParser, *, default: str | None = None) -> 
     parser.add_argument("--data", metavar="SPEC", default=default, help=f"digits, cifar10:DIR or npz:FILE{note}")
     parser.add_argument("--download", action="store_true", help="fetch the data where it is missing")
     parser.add_argument("--seed", type=natural, default=None, metavar="N", help="seed of the split into parts")
+
+
+def refuse_existing_folder(path: Path) -> None:
+    """Check early that a result can be written to `path`.
+
+    Raises:
+        UsageError: If it is a folder, or its folder does not exist.
+    """
+    if path.is_dir():
+        raise UsageError(f"--out {path} is a folder; give a file's name")
+    if not path.parent.is_dir():
+        raise UsageError(f"--out {path}: there is no folder {path.parent}")
 
 
 def positive(text: str) -> int:
@@ -89,12 +104,12 @@ def key_value(text: str) -> tuple[str, ScalarArgument]:
     """Parse `key=value`; the value becomes a bool, int or float where it reads as one."""
     key, sign, value = text.partition("=")
     if not sign or not key.isidentifier():
-        raise argparse.ArgumentTypeError(f"{text!r} is not an argument; give KEY=VALUE, as in width=2")
+        raise argparse.ArgumentTypeError(f"{text!r} is not an argument; give NAME=VALUE, as in width=2")
     return key, _scalar(value)
 
 
 def arguments_of(pairs: Sequence[tuple[str, ScalarArgument]]) -> dict[str, ScalarArgument]:
-    """Collect repeated `KEY=VALUE` flags; the last of equal keys counts."""
+    """Collect repeated `NAME=VALUE` flags; the last of equal keys counts."""
     return dict(pairs)
 
 

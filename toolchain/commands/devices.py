@@ -89,10 +89,13 @@ def _check(args: argparse.Namespace, progress: Progress) -> int:
 def _small_package(folder: Path) -> Path:
     from ...compiler.compile import compile_onnx
     from ...compiler.targets import get_target
-    from .export import export_named
+    from .export import export_checked
+    from .sources import open_named
 
-    model = export_named("lenet5", folder / "model.onnx", input_shape=(1, 28, 28), num_classes=10)
-    return compile_onnx(model, get_target("host-opencl"), output=folder / "model.actpkg").path
+    model = folder / "model.onnx"
+    export_checked(open_named("lenet5"), model, dense=False)
+    package: Path = compile_onnx(model, get_target("host-opencl"), output=folder / "model.actpkg").path
+    return package
 
 
 def _build_runner(args: argparse.Namespace, progress: Progress) -> int:

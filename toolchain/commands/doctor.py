@@ -104,7 +104,7 @@ def _onnxruntime() -> Finding:
 
 def _tvm() -> Finding:
     """TVM with a mismatched FFI ends in a segmentation fault, so it is tried in a child process."""
-    from ...compiler.compile import check_tvm
+    from ...compiler.check import check_tvm
 
     versions = f"{_version('apache-tvm')}, ffi {_version('apache-tvm-ffi')}"
     problem = check_tvm()

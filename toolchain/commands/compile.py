@@ -1,0 +1,73 @@
+"""`act compile`: an ONNX file becomes a package for a target."""
+
+import argparse
+from pathlib import Path
+
+from ..output import bytes_text, count_text, milliseconds_text, print_fields, print_json
+from ..progress import Progress
+from .arguments import add_json, add_path, examples, positive, refuse_existing_folder
+from .sources import onnx_of
+
+NAME = "compile"
+HELP = "compile an ONNX file to a package for a target"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the command's arguments."""
+    parser.add_argument("source", metavar="SOURCE", help="file.onnx, from anywhere, or a run folder")
+    parser.add_argument("--target", default="adreno640", metavar="T", help="see 'act targets' (default: adreno640)")
+    add_path(parser, "--out", help="package to write (default: beside the ONNX file)")
+    parser.add_argument("--batch", type=positive, default=1, metavar="N", help="images a run (default: 1)")
+    add_json(parser)
+    parser.epilog = examples(
+        "act compile model.onnx --target adreno640", "act compile model.onnx --target host-opencl --out local.actpkg"
+    )
+
+
+def run(args: argparse.Namespace, progress: Progress) -> int:
+    """Compile and say what came out."""
+    from ...compiler.compile import compile_onnx
+    from ...compiler.targets import get_target
+
+    target = get_target(args.target)
+    onnx = onnx_of(args.source)
+    output: Path = args.out or onnx.with_suffix(".actpkg")
+    refuse_existing_folder(output)
+    with progress.stage(f"compile for {target.name}") as stage:
+        package = compile_onnx(onnx, target, output=output, batch=args.batch)
+        stage.say(f"{len(package.steps)} kernels")
+    size = output.stat().st_size
+    macs = sum(step.macs for step in package.steps)
+    if args.json:
+        print_json(
+            {
+                "package": str(output),
+                "target": target.name,
+                "batch": args.batch,
+                "file_bytes": size,
+                "modelled_latency_ms": package.modelled_latency_ms,
+                "macs": macs,
+                "arena_bytes": package.arena_bytes,
+                "weight_bytes": package.weight_bytes,
+                "seconds": package.seconds,
+                "steps": [
+                    {"name": s.name, "kind": s.kind, "source_operator": s.source_op, "lowering": s.lowering,
+                     "reason": s.reason, "macs": s.macs, "modelled_us": s.modelled_us}
+                    for s in package.steps
+                ],
+            }
+        )  # fmt: skip
+        return 0
+    modelled = f"{milliseconds_text(package.modelled_latency_ms)} modelled on {target.name}, batch {args.batch}, fp32"
+    memory = f"{bytes_text(package.weight_bytes)} weights, {bytes_text(package.arena_bytes)} activations"
+    print_fields(
+        [
+            ("package", output),
+            ("size", bytes_text(size)),
+            ("kernels", f"{len(package.steps)} steps, {count_text(macs)} MACs"),
+            ("memory", memory),
+            ("latency", modelled),
+            ("next", f"act bench {output}    act inspect {output}"),
+        ]
+    )
+    return 0
