@@ -140,11 +140,5 @@ class _ArrayUnpickler(pickle.Unpickler):
         if name == "_reconstruct" and module in ("numpy.core.multiarray", "numpy._core.multiarray"):
             return sys.modules["numpy._core.multiarray"]._reconstruct
         if (module, name) == ("_codecs", "encode"):
-            return _encode_latin1  # how Python 3 writes bytes into an old pickle
+            return str.encode  # how Python 3 writes bytes into an old pickle; encodes text only
         raise _RefusedError(f"it names {module}.{name}, which a data file must not; it was not executed")
-
-
-def _encode_latin1(text: str, encoding: str = "latin1") -> bytes:
-    if encoding not in ("latin1", "latin-1"):
-        raise _RefusedError(f"it asks for the encoding {encoding!r}, which a data file must not")
-    return text.encode("latin1")

@@ -7,7 +7,6 @@ package and report. No cropping: an image is resized to ``(height, width)`` as a
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, cast
@@ -22,6 +21,7 @@ ChannelOrder = Literal["RGB", "BGR", "GRAY"]
 _CHANNELS = {"RGB": 3, "BGR": 3, "GRAY": 1}
 _RESIZES = ("none", "bilinear")
 _LARGEST_SIDE = 16384
+_LARGEST_NUMBER = 1e30  # fits in float32
 _CHUNK = 1024
 
 
@@ -197,4 +197,4 @@ def _is_whole(value: object) -> bool:
 
 
 def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= _LARGEST_NUMBER

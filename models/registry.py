@@ -117,7 +117,11 @@ def create_model(name: str, *, allow_code: bool = False, **arguments: Scalar) ->
         return create_from_code(name, arguments)
     factory = _find(name)
     _check_arguments(name, factory, arguments)
-    return factory(**arguments)
+    try:
+        return factory(**arguments)
+    except (ValueError, RuntimeError, MemoryError) as error:  # a dropout of 2, a layer larger than the memory
+        reason = str(error).splitlines()[0] if str(error) else "not enough memory"
+        raise ModelError(f"network {name!r} cannot be made with {arguments}: {reason}") from error
 
 
 def default_arguments(name: str, *, num_classes: int, image_shape: tuple[int, int, int]) -> dict[str, Scalar]:

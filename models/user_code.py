@@ -46,7 +46,7 @@ def create_from_code(name: str, arguments: Mapping[str, Scalar]) -> nn.Module:
         raise ModelError(f"{name!r} must be a function or class that makes a network, but is {type(factory).__name__}")
     try:
         network = factory(**_taken(factory, arguments))
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise ModelError(f"{name!r} failed to make a network: {type(error).__name__}: {error}") from error
     if not isinstance(network, nn.Module):
         raise ModelError(f"{name!r} must return a torch.nn.Module, but returned {type(network).__name__}")
@@ -71,7 +71,7 @@ def _import(module_name: str, name: str) -> ModuleType:
             f"network {name!r}: there is no module {error.name!r}; it is looked up in {here} and among the "
             "installed packages"
         ) from error
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise ModelError(f"network {name!r}: importing failed: {type(error).__name__}: {error}") from error
 
 

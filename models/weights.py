@@ -25,12 +25,11 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
+from .normalization import Normalization, parse_normalization
 from .preprocessing import Preprocessing, PreprocessingError
 
 PREPROCESSING_KEY = "act.preprocessing"
 _NORMALIZATION_KEY = "normalization"
-_NUMBERS = r"([-+0-9.eE,\s]+?)"
-_NORMALIZATION = re.compile(rf"mean\s+{_NUMBERS}\s+std\s+{_NUMBERS}\s+on\s+\[0,\s*(1|255)\]\s*(RGB|BGR|GRAY)?\s*$")
 _WRAPPERS = ("state_dict", "model_state_dict", "model")
 _PREFIXES = ("module.", "_orig_mod.")
 _NAMED_IN_ERRORS = 3
@@ -39,16 +38,6 @@ _OPTIONAL_SUFFIX = ".num_batches_tracked"
 
 class WeightsError(ValueError):
     """A weights file that is missing, damaged or refused, or that does not fit the network."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Normalization:
-    """An informal note on normalisation: per channel, of values times ``scale``."""
-
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
-    scale: float
-    channel_order: str | None
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -89,16 +78,13 @@ class Weights:
         if note is None:
             return data
         try:
-            named = {"height": data.height, "width": data.width, "resize": data.resize}
-            order = note.channel_order or data.channel_order
             return Preprocessing.from_dict(
                 {
-                    **named,
-                    "channel_order": order,
+                    **data.to_dict(),
+                    "channel_order": note.channel_order or data.channel_order,
                     "scale": note.scale,
                     "mean": note.mean,
                     "std": note.std,
-                    "class_names": data.class_names,
                 }
             )
         except PreprocessingError as error:
@@ -144,7 +130,7 @@ def load_into(model: nn.Module, weights: Weights) -> None:
     Raises:
         WeightsError: If keys or shapes differ, or a value is not finite.
     """
-    place = weights.path or "the weights"
+    place = weights.path or "the state dict"
     own = model.state_dict()
     missing = [key for key in own if key not in weights.state and not key.endswith(_OPTIONAL_SUFFIX)]
     unexpected = [key for key in weights.state if key not in own]
@@ -226,30 +212,19 @@ def _noted(metadata: Mapping[str, str], path: Path) -> tuple[Preprocessing | Non
         except ValueError as error:  # not JSON, or not a record
             raise WeightsError(f"the preprocessing record in {path} is not valid: {error}") from error
     if _NORMALIZATION_KEY in metadata:
-        return None, _parse_normalization(metadata[_NORMALIZATION_KEY], path)
+        try:
+            return None, parse_normalization(metadata[_NORMALIZATION_KEY])
+        except ValueError as error:
+            raise WeightsError(f"the normalization noted in {path} is {error}") from error
     return None, None
-
-
-def _parse_normalization(text: str, path: Path) -> Normalization:
-    match = _NORMALIZATION.match(text.strip())
-    try:
-        if match is None:
-            raise ValueError("no match")
-        mean, std = (tuple(float(number) for number in match[group].split(",")) for group in (1, 2))
-    except ValueError as error:
-        raise WeightsError(
-            f"the normalization noted in {path} is not understood: {text!r}; it must read "
-            "'mean a,b,c std d,e,f on [0,1] RGB'"
-        ) from error
-    scale = 1 / 255 if match[3] == "1" else 1.0
-    return Normalization(mean=mean, std=std, scale=scale, channel_order=match[4])
 
 
 def _read_torch(path: Path) -> dict[str, Tensor]:
     try:
-        with warnings.catch_warnings():
+        # From a stream: given a path, torch.load goes by its ending.
+        with warnings.catch_warnings(), path.open("rb") as stream:
             warnings.simplefilter("ignore")
-            content = torch.load(path, map_location="cpu", weights_only=True)
+            content = torch.load(stream, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise WeightsError(f"{path} is refused: {_refusal(error)}") from error
     except Exception as error:  # a damaged file ends in almost any builtin exception
@@ -280,6 +255,8 @@ def _require_tensors(content: object, path: Path) -> None:
                 f"{path} is no state dict: entry {key!r} is {type(value).__name__}, but must be a tensor; save "
                 "model.state_dict()"
             )
+        if value.layout != torch.strided or value.is_quantized or value.device.type != "cpu":
+            raise WeightsError(f"{path}: tensor {key} is not a plain dense tensor with values; save it as one")
 
 
 def _unprefixed(state: dict[str, Tensor]) -> dict[str, Tensor]:
