@@ -27,6 +27,7 @@ from .passes.external_data import load_external_data
 from .passes.fold_batch_norm import fold_batch_norm
 from .passes.fold_constants import fold_constants, static_shapes
 from .passes.graph import drop_unused, node_label
+from .passes.well_formed import check_well_formed
 
 if TYPE_CHECKING:
     import tvm
@@ -104,6 +105,7 @@ def load_onnx(path: Path, *, batch: int = 1) -> onnx.ModelProto:
     model = _parse(path)
     load_external_data(model, path.parent)
     _check(path, model)
+    check_well_formed(model)
     densify_column_convs(model)
     if model.functions:
         model = onnx.inliner.inline_local_functions(model)
@@ -160,7 +162,7 @@ def _fix_batch(path: Path, model: onnx.ModelProto, batch: int) -> None:
         kind = onnx.TensorProto.DataType.Name(tensor.elem_type).lower()
         raise OnnxInputError(f"input {value.name!r} has type {kind}; {SUPPORTED_INPUT}")
     dims = tensor.shape.dim
-    shown = ", ".join(str(d.dim_value) if d.HasField("dim_value") else (d.dim_param or "?") for d in dims)
+    shown = ", ".join(str(d.dim_value if d.HasField("dim_value") else d.dim_param or "?") for d in dims)
     if len(dims) not in (2, 4):
         raise OnnxInputError(f"input {value.name!r} has shape ({shown}); {SUPPORTED_INPUT}")
     if not all(dim.HasField("dim_value") and dim.dim_value > 0 for dim in dims[1:]):
