@@ -27,7 +27,7 @@ with builder.function("main", [x, w]):
     with builder.dataflow():
         y = builder.emit_output(builder.emit(relax.op.nn.conv2d(x, w, padding=(1, 1))))
     builder.emit_func_output(y)
-relax.transform.ConvertLayout({{"relax.nn.conv2d": ["NHWC", "OHWI"]}})(builder.get())
+relax.transform.ConvertLayout({{"relax.nn.conv2d": ["NCHW4c", "OIHW4o"]}})(builder.get())
 
 a = te.placeholder((64,), "float32", name="a")
 b = te.compute((64,), lambda i: a[i] + 1.0, name="b")
