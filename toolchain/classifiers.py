@@ -7,19 +7,20 @@ the preprocessing that travels with it, so that one loop judges all of them.
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..compiler.errors import OnnxInputError
-from ..device.devices import Device
-from ..device.harness import run_inputs
 from ..device.package_format import read_package
 from ..models.image_set import ImageSet
 from ..models.preprocessing import Preprocessing
-from .capture import CapturedNetwork
 from .errors import UsageError
+
+if TYPE_CHECKING:
+    from ..device.devices import Device
+    from .capture import CapturedNetwork
 
 PREPROCESSING_KEY = "act.preprocessing"
 FloatArray = NDArray[np.float32]
@@ -37,7 +38,7 @@ class Classifier(Protocol):
 class NetworkClassifier:
     """A captured network in torch, in fp32."""
 
-    def __init__(self, network: CapturedNetwork, preprocessing: Preprocessing | None) -> None:
+    def __init__(self, network: "CapturedNetwork", preprocessing: Preprocessing | None) -> None:
         from .hardware import compute_device
 
         self.preprocessing = preprocessing
@@ -90,7 +91,7 @@ class PackageClassifier:
         PackageError: If the package is missing, cut short or altered.
     """
 
-    def __init__(self, path: Path, device: Device) -> None:
+    def __init__(self, path: Path, device: "Device") -> None:
         package = read_package(path)
         self.preprocessing = None if package.preprocessing is None else Preprocessing.from_dict(package.preprocessing)
         self._path, self._shape = path, package.input_shape
@@ -98,6 +99,8 @@ class PackageClassifier:
 
     def __call__(self, images: FloatArray) -> FloatArray:
         """Return the logits of a batch; parts of the package's batch size are run one after another."""
+        from ..device.harness import run_inputs
+
         if images.shape[1:] != tuple(self._shape[1:]):
             raise UsageError(f"{self._path} takes images of {self._shape[1:]}, but these are {images.shape[1:]}")
         return np.asarray(run_inputs(self._path, self._device, images), dtype=np.float32)

@@ -63,7 +63,10 @@ def print_table(
     out = console()
     if title:
         out.print(Text(title, style="bold"))
-    out.print(table)
+    with out.capture() as captured:
+        out.print(table)
+    # rich pads the last column; text that is piped on should not end in spaces.
+    sys.stdout.write("".join(line.rstrip() + "\n" for line in captured.get().splitlines()))
 
 
 def print_fields(fields: Sequence[tuple[str, object]], *, title: str | None = None) -> None:

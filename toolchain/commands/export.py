@@ -62,15 +62,12 @@ def export_checked(opened: OpenedNetwork, path: Path, *, dense: bool) -> float:
         ExportError: If the network cannot be exported.
         EqualityError: If the file computes something else; that is a bug.
     """
-    import torch
-
     from ..classifiers import OnnxClassifier
-    from ..equality import compare_arrays
+    from ..equality_chain import ONNX_TOLERANCE, check_equal, outputs_of
     from ..export import export_onnx
 
     network = opened.network
     export_onnx(network, path, preprocessing=opened.preprocessing, dense=dense)
     inputs = np.random.default_rng(0).standard_normal((_PROBES, *network.input_shape), dtype=np.float32)
-    with torch.inference_mode():
-        expected = network.module.cpu().eval()(torch.from_numpy(inputs)).numpy()
-    return compare_arrays("network = onnxruntime", OnnxClassifier(path)(inputs), expected, tolerance=1e-4).difference
+    found, expected = OnnxClassifier(path)(inputs), outputs_of(network.module, inputs)
+    return check_equal("network = onnxruntime", found, expected, tolerance=ONNX_TOLERANCE).difference
