@@ -18,6 +18,8 @@ from .progress import Progress
 
 # In the order of `act --help`: first what a user comes for.
 COMMANDS: tuple[str, ...] = (
+    "compress",
+    "train",
     "eval",
     "export",
     "compile",
@@ -78,7 +80,8 @@ class Parser(argparse.ArgumentParser):
 
 class _HelpFormatter(argparse.RawDescriptionHelpFormatter):
     def __init__(self, prog: str) -> None:
-        super().__init__(prog, max_help_position=30)
+        # Narrow for the list of commands, so that each keeps to one line.
+        super().__init__(prog, max_help_position=14 if prog == "act" else 30)
 
 
 def build_parser() -> Parser:
@@ -87,7 +90,8 @@ def build_parser() -> Parser:
 
     parser = Parser(prog="act", description=_DESCRIPTION, epilog="see 'act COMMAND --help' for one command").strict()
     parser.add_argument("--version", action="version", version=f"act {__version__}")
-    shtab.add_argument_to(parser, ["--print-completion"], help="print the completion script of a shell")
+    shtab.add_argument_to(parser, ["--print-completion"], help="print the completion script of bash, zsh or tcsh")
+    parser._option_string_actions["--print-completion"].metavar = "SHELL"
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands", parser_class=Parser)
     for name in COMMANDS:
         command = _load(name)

@@ -10,15 +10,16 @@ from contextlib import contextmanager
 from typing import TextIO
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as LiveBars
 
 
 class Stage:
     """A stage under way. Made by `Progress.stage`."""
 
-    def __init__(self, unit: str, bars: LiveBars | None, task: TaskID | None) -> None:
+    def __init__(self, unit: str, total: int | None, bars: LiveBars | None, task: TaskID | None) -> None:
         self._unit = unit
+        self._total = total
         self._bars = bars
         self._task = task
         self._text = ""
@@ -30,7 +31,8 @@ class Stage:
         if text is not None:
             self._text = text
         if self._bars is not None and self._task is not None:
-            self._bars.update(self._task, advance=n, text=self._text)
+            count = f"{self._done}/{self._total}" if self._total else ""
+            self._bars.update(self._task, advance=n, text=self._text, count=count)
 
     def say(self, text: str) -> None:
         """Replace the text beside the bar; the last one stands in the stage's line."""
@@ -71,7 +73,7 @@ class Progress:
         self._names.append(name)
         label = " · ".join(self._names)
         task = self._open_bar(label, total)
-        stage = Stage(unit, self._bars, task)
+        stage = Stage(unit, total, self._bars, task)
         began = time.perf_counter()
         outcome = "stopped"
         try:
@@ -100,14 +102,14 @@ class Progress:
                 SpinnerColumn(),
                 TextColumn("{task.description}", markup=False),
                 BarColumn(bar_width=24),
-                MofNCompleteColumn(),
+                TextColumn("{task.fields[count]}", markup=False),
                 TimeElapsedColumn(),
                 TextColumn("{task.fields[text]}", markup=False, style="dim"),
                 console=self._console,
                 transient=True,
             )
             self._bars.start()
-        return self._bars.add_task(label, total=total, text="")
+        return self._bars.add_task(label, total=total, text="", count="")
 
     def _close_bar(self, task: TaskID | None) -> None:
         if self._bars is None or task is None:

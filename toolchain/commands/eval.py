@@ -6,8 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from ..errors import UsageError
 from ..output import print_fields, print_json
 from ..progress import Progress
@@ -92,6 +90,8 @@ def _print(result: dict[str, object]) -> None:
 
 
 def _first(images: "ImageSet", limit: int) -> "ImageSet":
+    import numpy as np
+
     return images.subset(np.arange(min(limit, len(images))))
 
 

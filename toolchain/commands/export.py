@@ -3,8 +3,6 @@
 import argparse
 from pathlib import Path
 
-import numpy as np
-
 from ..output import bytes_text, print_fields, print_json
 from ..progress import Progress
 from .arguments import add_json, add_network, add_path, examples, refuse_existing_folder
@@ -62,6 +60,8 @@ def export_checked(opened: OpenedNetwork, path: Path, *, dense: bool) -> float:
         ExportError: If the network cannot be exported.
         EqualityError: If the file computes something else; that is a bug.
     """
+    import numpy as np
+
     from ..classifiers import OnnxClassifier
     from ..equality_chain import ONNX_TOLERANCE, check_equal, outputs_of
     from ..export import export_onnx
