@@ -25,14 +25,15 @@ from .operators import check_operators
 from .passes.column_conv import densify_column_convs
 from .passes.external_data import load_external_data
 from .passes.fold_batch_norm import fold_batch_norm
-from .passes.fold_constants import fold_constants, static_shapes
+from .passes.fold_constants import fold_constants
 from .passes.graph import drop_unused, node_label
+from .passes.shapes import infer_shapes, static_shapes
 from .passes.well_formed import check_well_formed
 
 if TYPE_CHECKING:
     import tvm
 
-__all__ = ["PREPROCESSING_KEY", "ImportedModel", "import_onnx", "load_onnx"]
+__all__ = ["PREPROCESSING_KEY", "ImportedModel", "import_onnx", "load_onnx", "read_onnx"]
 
 PREPROCESSING_KEY = "act.preprocessing"
 MIN_OPSET = 9
@@ -102,8 +103,7 @@ def load_onnx(path: Path, *, batch: int = 1) -> onnx.ModelProto:
     """
     if batch < 1:
         raise ValueError(f"batch must be at least 1, got {batch}")
-    model = _parse(path)
-    load_external_data(model, path.parent)
+    model = read_onnx(path)
     _check(path, model)
     check_well_formed(model)
     densify_column_convs(model)
@@ -112,15 +112,26 @@ def load_onnx(path: Path, *, batch: int = 1) -> onnx.ModelProto:
     _fix_batch(path, model, batch)
     del model.graph.value_info[:]
     try:
-        model = fold_constants(model)
+        fold_constants(model)
         if fold_batch_norm(model):
-            model = fold_constants(model)
+            infer_shapes(model)
     except onnx.shape_inference.InferenceError as error:
         raise OnnxInputError(f"{str(path)!r}: shapes contradict each other: {_first_line(error)}") from error
     drop_unused(model.graph)
     check_operators(model)
     _check_output(path, model)
     _check_channels(path, model)
+    return model
+
+
+def read_onnx(path: Path) -> onnx.ModelProto:
+    """Parse a file and read its external data, unchecked otherwise: what onnxruntime may be given.
+
+    Raises:
+        OnnxInputError: If the file is missing, not ONNX, cut short, or reaches outside its folder.
+    """
+    model = _parse(path)
+    load_external_data(model, path.parent)
     return model
 
 

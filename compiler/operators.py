@@ -10,7 +10,7 @@ import difflib
 import onnx
 
 from .errors import UnsupportedOpError
-from .passes.graph import constant_values, node_label
+from .passes.graph import Constants, node_label
 
 __all__ = ["SUPPORTED_OPERATORS", "check_operators"]
 
@@ -42,7 +42,7 @@ def check_operators(model: onnx.ModelProto) -> None:
             unknown.setdefault(name, node.name or node.output[0])
     if unknown:
         raise UnsupportedOpError(_unknown_message(unknown))
-    constants = set(constant_values(graph))
+    constants = Constants(graph)
     for node in graph.node:
         reason = _refused_form(node, constants)
         if reason is not None:
@@ -58,7 +58,7 @@ def _unknown_message(unknown: dict[str, str]) -> str:
     return f"unsupported ONNX operator {', '.join(parts)}; supported: {supported}"
 
 
-def _refused_form(node: onnx.NodeProto, constants: set[str]) -> str | None:
+def _refused_form(node: onnx.NodeProto, constants: Constants) -> str | None:
     """Why this form of a supported operator is refused, or None."""
     if node.op_type == "Conv":
         if node.input[1] not in constants:

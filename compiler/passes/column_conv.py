@@ -17,7 +17,7 @@ import onnx
 from onnx import helper, numpy_helper
 
 from ..errors import OnnxInputError
-from .graph import constant_values, drop_unused, fresh_name, node_label, replace_nodes
+from .graph import Constants, drop_unused, fresh_name, node_label, replace_nodes
 
 __all__ = ["COLUMN_CONV_DOMAIN", "densify_column_convs", "scatter_columns"]
 
@@ -38,7 +38,7 @@ def densify_column_convs(model: onnx.ModelProto) -> int:
     graph = model.graph
     if not any(_is_column_conv(node) for node in graph.node):
         return 0
-    constants = constant_values(graph)
+    constants = Constants(graph)
     rewritten = 0
     nodes: list[onnx.NodeProto] = []
     for node in graph.node:
@@ -73,7 +73,7 @@ def _is_column_conv(node: onnx.NodeProto) -> bool:
     return bool(node.domain == COLUMN_CONV_DOMAIN and node.op_type == COLUMN_CONV)
 
 
-def _dense_conv(graph: onnx.GraphProto, node: onnx.NodeProto, constants: dict[str, npt.NDArray[Any]]) -> onnx.NodeProto:
+def _dense_conv(graph: onnx.GraphProto, node: onnx.NodeProto, constants: Constants) -> onnx.NodeProto:
     label = node_label(node)
     packed, columns = (_constant_input(label, node, index, constants) for index in (1, 2))
     attributes = {a.name: helper.get_attribute_value(a) for a in node.attribute}
@@ -87,9 +87,7 @@ def _dense_conv(graph: onnx.GraphProto, node: onnx.NodeProto, constants: dict[st
     return helper.make_node("Conv", [node.input[0], name, *bias], list(node.output), name=node.name, **kept)
 
 
-def _constant_input(
-    label: str, node: onnx.NodeProto, index: int, constants: dict[str, npt.NDArray[Any]]
-) -> npt.NDArray[Any]:
+def _constant_input(label: str, node: onnx.NodeProto, index: int, constants: Constants) -> npt.NDArray[Any]:
     if len(node.input) <= index or node.input[index] not in constants:
         raise OnnxInputError(f"{label}: input {index} must be a constant tensor stored in the file")
     return constants[node.input[index]]

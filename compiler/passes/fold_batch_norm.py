@@ -9,14 +9,11 @@ batch norm stays and is computed as it is. (A filter whose gamma is zero becomes
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
-import numpy.typing as npt
 import onnx
 from onnx import numpy_helper
 
-from .graph import constant_values, consumer_counts, drop_unused, fresh_name, replace_nodes
+from .graph import Constants, consumer_counts, drop_unused, fresh_name, replace_nodes
 
 __all__ = ["fold_batch_norm"]
 
@@ -26,7 +23,7 @@ DEFAULT_EPSILON = 1e-5
 def fold_batch_norm(model: onnx.ModelProto) -> int:
     """Fold every batch norm that the rule allows, in place; returns how many."""
     graph = model.graph
-    constants, counts = constant_values(graph), consumer_counts(graph)
+    constants, counts = Constants(graph), consumer_counts(graph)
     producers = {node.output[0]: node for node in graph.node if node.op_type == "Conv"}
     kept: list[onnx.NodeProto] = []
     folded = 0
@@ -43,14 +40,12 @@ def fold_batch_norm(model: onnx.ModelProto) -> int:
     return folded
 
 
-def _all_float_constants(conv: onnx.NodeProto, norm: onnx.NodeProto, constants: dict[str, npt.NDArray[Any]]) -> bool:
+def _all_float_constants(conv: onnx.NodeProto, norm: onnx.NodeProto, constants: Constants) -> bool:
     names = [*(name for name in conv.input[1:] if name), *norm.input[1:5]]
-    return len(norm.output) == 1 and all(constants.get(n, np.empty(0, np.int8)).dtype == np.float32 for n in names)
+    return len(norm.output) == 1 and all(constants.is_float32(name) for name in names)
 
 
-def _fold(
-    graph: onnx.GraphProto, conv: onnx.NodeProto, norm: onnx.NodeProto, constants: dict[str, npt.NDArray[Any]]
-) -> None:
+def _fold(graph: onnx.GraphProto, conv: onnx.NodeProto, norm: onnx.NodeProto, constants: Constants) -> None:
     """Compute in float64, so that folding adds no rounding of its own."""
     weight = constants[conv.input[1]].astype(np.float64)
     gamma, beta, mean, variance = (constants[name].astype(np.float64) for name in norm.input[1:5])

@@ -16,9 +16,10 @@ import onnx
 from onnx import numpy_helper
 from onnx.reference import ReferenceEvaluator
 
-from .graph import constant_values, drop_unused, replace_nodes
+from .graph import Constants, drop_unused, replace_nodes
+from .shapes import infer_shapes, static_shapes
 
-__all__ = ["fold_constants", "static_shapes"]
+__all__ = ["fold_constants"]
 
 FOLDABLE_NAMES = """
     Add Cast CastLike Ceil Concat ConstantOfShape Div Equal Expand Floor Gather Identity Max Min Mod Mul Neg Pow Range
@@ -29,34 +30,21 @@ MAX_ELEMENTS = 1 << 27
 MAX_ROUNDS = 8
 
 
-def static_shapes(model: onnx.ModelProto) -> dict[str, tuple[int, ...]]:
-    """Shapes of all values whose every dimension is known, inputs, outputs and initializers included."""
-    graph = model.graph
-    shapes = {tensor.name: tuple(tensor.dims) for tensor in graph.initializer}
-    for value in (*graph.value_info, *graph.input, *graph.output):
-        if value.type.HasField("tensor_type") and value.type.tensor_type.HasField("shape"):
-            dims = value.type.tensor_type.shape.dim
-            if all(dim.HasField("dim_value") and dim.dim_value >= 0 for dim in dims):
-                shapes[value.name] = tuple(dim.dim_value for dim in dims)
-    return shapes
-
-
-def fold_constants(model: onnx.ModelProto) -> onnx.ModelProto:
-    """A model with inferred shapes in which constant subgraphs have become initializers.
+def fold_constants(model: onnx.ModelProto) -> None:
+    """Infer shapes and turn constant subgraphs into initializers, in place, until nothing changes.
 
     Raises:
         onnx.shape_inference.InferenceError: If shapes contradict each other.
     """
     for _ in range(MAX_ROUNDS):
-        model = onnx.shape_inference.infer_shapes(model, strict_mode=True, data_prop=True)
+        infer_shapes(model)
         if not _fold_once(model):
-            break
-    return model
+            return
 
 
 def _fold_once(model: onnx.ModelProto) -> bool:
     graph = model.graph
-    shapes, constants = static_shapes(model), constant_values(graph)
+    shapes, constants = static_shapes(model), Constants(graph)
     opset = [entry for entry in model.opset_import if entry.domain in ("", "ai.onnx")]
     kept: list[onnx.NodeProto] = []
     folded: dict[str, npt.NDArray[Any]] = {}
@@ -65,7 +53,7 @@ def _fold_once(model: onnx.ModelProto) -> bool:
         if values is None:
             kept.append(node)
             continue
-        constants.update(values)
+        constants.add(values)
         folded.update(values)
     if not folded:
         return False
@@ -78,7 +66,7 @@ def _fold_once(model: onnx.ModelProto) -> bool:
 def _evaluate(
     node: onnx.NodeProto,
     shapes: dict[str, tuple[int, ...]],
-    constants: dict[str, npt.NDArray[Any]],
+    constants: Constants,
     opset: list[onnx.OperatorSetIdProto],
 ) -> dict[str, npt.NDArray[Any]] | None:
     """Values of the node's outputs, or None if it has to stay."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import MutableSequence
+from collections.abc import Iterator, Mapping, MutableSequence
 from typing import Any
 
 import numpy as np
@@ -11,18 +11,47 @@ import numpy.typing as npt
 import onnx
 from onnx import numpy_helper
 
-__all__ = ["constant_values", "consumer_counts", "drop_unused", "fresh_name", "node_label", "replace_nodes"]
+__all__ = ["Constants", "consumer_counts", "drop_unused", "fresh_name", "node_label", "replace_nodes"]
 
 
-def constant_values(graph: onnx.GraphProto) -> dict[str, npt.NDArray[Any]]:
-    """Every initializer and ``Constant`` output of the graph that holds a tensor, as arrays by name."""
-    values = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
-    for node in graph.node:
-        if node.op_type == "Constant" and node.domain in ("", "ai.onnx"):
-            array = _constant_array(node)
-            if array is not None:
-                values[node.output[0]] = array
-    return values
+class Constants(Mapping[str, npt.NDArray[Any]]):
+    """Every initializer and ``Constant`` output of a graph that holds a tensor, by name; decoded when asked for.
+
+    A view of the graph as it is now: rewriting the graph makes it stale.
+    """
+
+    def __init__(self, graph: onnx.GraphProto) -> None:
+        self._tensors = {tensor.name: tensor for tensor in graph.initializer}
+        self._arrays: dict[str, npt.NDArray[Any]] = {}
+        for node in graph.node:
+            if node.op_type == "Constant" and node.domain in ("", "ai.onnx"):
+                array = _constant_array(node)
+                if array is not None:
+                    self._arrays[node.output[0]] = array
+
+    def __getitem__(self, name: str) -> npt.NDArray[Any]:
+        if name not in self._arrays:
+            self._arrays[name] = numpy_helper.to_array(self._tensors[name])
+        return self._arrays[name]
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._arrays or name in self._tensors
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._arrays.keys() | self._tensors.keys())
+
+    def __len__(self) -> int:
+        return len(self._arrays.keys() | self._tensors.keys())
+
+    def add(self, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
+        """Add constants that are not in the graph yet."""
+        self._arrays.update(arrays)
+
+    def is_float32(self, name: str) -> bool:
+        """Whether the constant exists and has that type; does not decode it."""
+        if name in self._arrays:
+            return self._arrays[name].dtype == np.float32
+        return name in self._tensors and bool(self._tensors[name].data_type == onnx.TensorProto.FLOAT)
 
 
 def _constant_array(node: onnx.NodeProto) -> npt.NDArray[Any] | None:

@@ -1,10 +1,17 @@
 """What depends on constants and static shapes is computed at import."""
 
 import numpy as np
-from act.compiler.passes.fold_constants import fold_constants, static_shapes
+from act.compiler.passes.fold_constants import fold_constants as fold_in_place
+from act.compiler.passes.shapes import static_shapes
 from onnx import helper
 
 from . import onnx_networks as networks
+
+
+def fold_constants(model):
+    copy = type(model).FromString(model.SerializeToString())
+    fold_in_place(copy)
+    return copy
 
 
 def flatten_by_arithmetic(batch):
