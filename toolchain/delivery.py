@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import onnxruntime
-import torch
 
 from ..compiler.compile import CompiledPackage, compile_onnx
 from ..compiler.targets import Target
@@ -19,13 +18,9 @@ from ..device.harness import LatencyStats, measure, run_inputs
 from ..device.local import list_local_devices
 from ..models.preprocessing import Preprocessing
 from .capture import CapturedNetwork
-from .equality import EqualityCheck, compare_arrays
+from .equality_chain import ONNX_TOLERANCE, PACKAGE_TOLERANCE, EqualityCheck, FloatArray, check_equal, outputs_of
 from .export import export_onnx
 from .progress import Progress
-
-ONNX_TOLERANCE = 1e-4
-PACKAGE_TOLERANCE = 1e-3
-PACKAGE_INPUTS = 8
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,38 +33,39 @@ class Delivered:
     equality: tuple[EqualityCheck, ...]
 
 
-def probe_inputs(shape: tuple[int, int, int], real: torch.Tensor) -> np.ndarray:
-    """Random and real inputs, half of each, shape `(PACKAGE_INPUTS, c, h, w)`, float32."""
-    half = PACKAGE_INPUTS // 2
-    random = np.random.default_rng(0).standard_normal((half, *shape), dtype=np.float32)
-    return np.concatenate([random, real[:half].cpu().numpy()])
-
-
 def export_checked(
-    network: CapturedNetwork, path: Path, preprocessing: Preprocessing, inputs: np.ndarray
+    network: CapturedNetwork, path: Path, preprocessing: Preprocessing, inputs: FloatArray
 ) -> EqualityCheck:
     """Write the ONNX file and compare it, in plain onnxruntime, with the network."""
     export_onnx(network, path, preprocessing=preprocessing)
-    with torch.no_grad():
-        expected = network.module.cpu().eval()(torch.from_numpy(inputs)).numpy()
-    return compare_arrays("compact = onnxruntime", run_onnx(path, inputs), expected, tolerance=ONNX_TOLERANCE)
+    expected = outputs_of(network.module, inputs)
+    return check_equal("compact = onnxruntime", run_onnx(path, inputs), expected, tolerance=ONNX_TOLERANCE)
 
 
-def run_onnx(path: Path, inputs: np.ndarray) -> np.ndarray:
+def run_onnx(path: Path, inputs: FloatArray) -> FloatArray:
     """First output of an ONNX file in plain onnxruntime, on the CPU."""
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     return np.asarray(session.run(None, {session.get_inputs()[0].name: inputs})[0])
 
 
 def compile_checked(
-    onnx: Path, output: Path, target: Target, device: Device | None, inputs: np.ndarray, *, runs: int, progress: Progress
+    onnx: Path,
+    output: Path,
+    target: Target,
+    device: Device | None,
+    inputs: FloatArray,
+    *,
+    runs: int,
+    progress: Progress,
 ) -> Delivered:
     """Compile for `target`; on a device, compare with onnxruntime and measure."""
     package = compile_onnx(onnx, target, output=output)
     if device is None:
         return Delivered(onnx=onnx, package=package, latency=None, equality=())
     found = run_inputs(output, device, inputs)
-    check = compare_arrays(f"onnxruntime = package on {device.id}", found, run_onnx(onnx, inputs), tolerance=PACKAGE_TOLERANCE)
+    check = check_equal(
+        f"onnxruntime = package on {device.id}", found, run_onnx(onnx, inputs), tolerance=PACKAGE_TOLERANCE
+    )
     stats = measure(output, device, runs=runs)
     progress.note(f"{output.name}: {stats.p50:.3f} ms median on {device.id}")
     return Delivered(onnx=onnx, package=package, latency=stats, equality=(check,))

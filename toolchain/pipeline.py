@@ -21,15 +21,16 @@ from .batches import Batches
 from .capture import CapturedNetwork
 from .config import CompressConfig
 from .coupling import find_coupling
-from .delivery import compile_checked, export_checked, kernel_rows, probe_inputs, proving_device
+from .delivery import compile_checked, export_checked, kernel_rows, proving_device
 from .environment import describe_environment
-from .equality import EqualityCheck
+from .equality_chain import EqualityCheck, probe_inputs
 from .evaluation import evaluate
 from .goal import Goal, limits_of
 from .hardware import compute_device, training_precision
+from .keep_indices import PruningPlan
 from .latency import ModelledLatency
 from .loading import LoadedNetwork, load_network, preprocessing_with_classes, save_network
-from .plan import PruningPlan, save_plan
+from .plan import save_plan
 from .progress import Progress
 from .report import write_report
 from .results import SCHEMA_VERSION, figures, latencies, layer_rows, ratios
@@ -75,7 +76,7 @@ class Pipeline:
             torch.set_num_threads(config.threads)
         self._loaded = load_source(config, self._data, allow_code=allow_code)
         self._device = compute_device()
-        c, h, w = self._loaded.network.input_shape
+        _, h, w = self._loaded.network.input_shape
         self._precision = training_precision(config.train.precision, self._device, h * w)
         self._checks: list[EqualityCheck] = []
         self._rounds: list[dict[str, Any]] = []

@@ -8,11 +8,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
-from .coupling import Coupling
-from .plan import PruningPlan
+from .coupling import Coupling, CouplingGroup, IntArray, LayerInfo
+from .keep_indices import Kept, PruningPlan, resolve_plan
+from .search.action import ActionSpace
 from .search.annealing import Outcome
+
+FloatArray = npt.NDArray[np.float64]
 
 FIRST_THRESHOLD = 0.1
 PENALTY_PER_POINT = 10.0
@@ -42,15 +46,24 @@ class Purification:
         coupling: Coupling groups of the network that the plan refers to.
         plan: What hard pruning keeps.
         weights: Weights by layer, batch-norm folded, `(c_out, columns)` after flattening.
+        actions: The groups and layers that may be pruned.
     """
 
-    def __init__(self, coupling: Coupling, plan: PruningPlan, weights: Mapping[str, torch.Tensor]) -> None:
-        self._plan = plan
-        self._filter_norms = _filter_norms(coupling, plan, weights)
-        self._column_norms = _column_norms(coupling, plan, weights)
+    def __init__(
+        self, coupling: Coupling, plan: PruningPlan, weights: Mapping[str, torch.Tensor], actions: ActionSpace
+    ) -> None:
+        kept = resolve_plan(coupling, plan)
+        self._filters = {name: _kept_units(kept, name) for name in actions.group_share}
+        self._columns = {name: kept.columns(name) for name in actions.layer_share}
+        self._filter_norms = {
+            name: _filter_norms(coupling.by_name[name], keep, weights) for name, keep in self._filters.items()
+        }
+        self._column_norms = {
+            name: _column_norms(coupling.layers[name], keep, weights[name]) for name, keep in self._columns.items()
+        }
 
     def first(self) -> Thresholds:
-        """Equal thresholds for everything that was pruned."""
+        """Equal thresholds for everything that may be pruned."""
         return Thresholds(
             filters=dict.fromkeys(self._filter_norms, FIRST_THRESHOLD),
             columns=dict.fromkeys(self._column_norms, FIRST_THRESHOLD),
@@ -58,11 +71,14 @@ class Purification:
 
     def plan(self, thresholds: Thresholds) -> PruningPlan:
         """The plan without what lies under `thresholds`; each group and layer keeps its strongest at least."""
-        filters, columns = dict(self._plan.keep_filters), dict(self._plan.keep_columns)
-        for name, threshold in thresholds.filters.items():
-            filters[name] = _above(filters[name], self._filter_norms[name], threshold)
-        for name, threshold in thresholds.columns.items():
-            columns[name] = _above(columns[name], self._column_norms[name], threshold)
+        filters = {
+            name: _above(self._filters[name], self._filter_norms[name], threshold)
+            for name, threshold in thresholds.filters.items()
+        }
+        columns = {
+            name: _above(self._columns[name], self._column_norms[name], threshold)
+            for name, threshold in thresholds.columns.items()
+        }
         return PruningPlan(keep_filters=filters, keep_columns=columns)
 
 
@@ -82,33 +98,25 @@ def purification_outcome(
     return Outcome(energy=cost_share + PENALTY_PER_POINT * lost, figures=figures)
 
 
-def _above(kept: np.ndarray, norms: np.ndarray, threshold: float) -> np.ndarray:
+def _kept_units(kept: Kept, group: str) -> IntArray:
+    start = kept.coupling.offsets[group]
+    return np.flatnonzero(kept.units[start : start + kept.coupling.by_name[group].size]).astype(np.int32)
+
+
+def _above(kept: IntArray, norms: FloatArray, threshold: float) -> IntArray:
     stay = norms >= min(threshold * float(np.median(norms)), float(norms.max()))
     return np.asarray(kept[stay], dtype=np.int32)
 
 
-def _filter_norms(
-    coupling: Coupling, plan: PruningPlan, weights: Mapping[str, torch.Tensor]
-) -> dict[str, np.ndarray]:
-    norms = {}
-    for group in coupling.groups:
-        if group.name not in plan.keep_filters:
-            continue
-        squares = np.zeros(group.size)
-        for ref in group.producers:
-            rows = weights[ref.layer].flatten(1).square().sum(1).double().cpu().numpy()
-            np.add.at(squares, ref.units, rows[ref.positions])
-        norms[group.name] = np.sqrt(squares[plan.keep_filters[group.name]])
-    return norms
+def _filter_norms(group: CouplingGroup, kept: IntArray, weights: Mapping[str, torch.Tensor]) -> FloatArray:
+    squares = np.zeros(group.size)
+    for ref in group.producers:
+        rows = weights[ref.layer].flatten(1).square().sum(1).double().cpu().numpy()
+        np.add.at(squares, ref.units, rows[ref.positions])
+    return np.asarray(np.sqrt(squares[kept]))
 
 
-def _column_norms(
-    coupling: Coupling, plan: PruningPlan, weights: Mapping[str, torch.Tensor]
-) -> dict[str, np.ndarray]:
-    norms = {}
-    for name, kept in plan.keep_columns.items():
-        columns = weights[name].flatten(1).square().sum(0).double().cpu().numpy()
-        norms[name] = np.sqrt(columns[kept])
-    return norms
-
-
+def _column_norms(layer: LayerInfo, kept: IntArray, weight: torch.Tensor) -> FloatArray:
+    squares = weight.flatten(1).square().sum(0).double().cpu().numpy()
+    # A compact layer stores some of its dense columns only; `kept` counts dense ones.
+    return np.asarray(np.sqrt(squares[np.searchsorted(layer.columns, kept)]))

@@ -9,29 +9,33 @@ import copy
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 import torch
 from torch import nn
 
+from ..models.data import Augmentation
+from ..models.weights import load_into, load_weights
 from .batches import Batches
 from .capture import CapturedNetwork
-from .compaction import compact, normalize_plan
+from .compaction import compact
 from .config import CompressConfig
 from .coupling import Coupling, find_coupling
-from .equality import EqualityCheck, compare_modules
+from .equality_chain import MASKED_TOLERANCE, EqualityCheck, check_equal, outputs_of, probe_inputs
 from .evaluation import Evaluation, evaluate, recalibrate_batch_norm
-from .folding import row_scales
+from .folding import folded_weights, plain_weights
+from .keep_indices import PruningPlan, compose_plans, normalize_plan
 from .loading import rebuild, save_network
 from .masking import make_masks, masked_weights
-from .plan import PruningPlan, compose_plans, plan_from_dict, plan_to_dict
+from .plan import plan_from_dict, plan_to_dict
+from .plan_choice import Scores
 from .progress import Progress
-from .projection import plain_weights
 from .purify import Purification, Thresholds, purification_outcome
 from .run_folder import RunFolder
 from .search.action import Action
 from .search.annealing import Outcome, Schedule, anneal
-from .search.budget import Budget, Costs, Proposal
+from .search.budget import Budget, Proposal
 from .search.fast_evaluation import FastEvaluation
 from .search.plan_space import LatencyOf, PlanSpace
 from .solvers.admm import Admm, Residuals, RhoSchedule
@@ -53,7 +57,7 @@ class Workbench:
     precision: str
     train: Batches
     search: Batches
-    augmentation: object
+    augmentation: Augmentation
     dense: CapturedNetwork
     dense_coupling: Coupling
     teacher: nn.Module
@@ -75,12 +79,8 @@ class Workbench:
     def ranked(self, network: CapturedNetwork, weights: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         """`weights`, scaled by batch norm where the configuration ranks folded weights."""
         if self.config.prune.rank == "raw":
-            return {name: value.cpu() for name, value in weights.items()}
-        scales = row_scales(network)
-        return {
-            name: value.cpu() * scales[name].cpu().view(-1, *[1] * (value.ndim - 1)) if name in scales else value.cpu()
-            for name, value in weights.items()
-        }
+            return dict(weights)
+        return folded_weights(network, weights)
 
     def space(self, network: CapturedNetwork, coupling: Coupling) -> PlanSpace:
         """What may be pruned in `network`."""
@@ -100,7 +100,6 @@ class Workbench:
             train=self.train,
             search=self.search,
             device=self.device,
-            precision=self.precision,
             images=self.config.search.images,
             recalibration_images=self.config.search.recalibration_images,
         )
@@ -145,7 +144,8 @@ def search_stage(bench: Workbench, stage: str, network: CapturedNetwork, budget:
     def judged(proposal: Proposal) -> Outcome:
         result = judge(proposal.plan)
         energy = (
-            1 - result.accuracy_top1 / 100
+            1
+            - result.accuracy_top1 / 100
             + LOSS_WEIGHT * result.loss
             + OBJECTIVE_WEIGHT * proposal.costs[objective] / dense_cost
         )
@@ -176,14 +176,16 @@ def search_stage(bench: Workbench, stage: str, network: CapturedNetwork, budget:
     return found
 
 
-def admm_stage(bench: Workbench, stage: str, network: CapturedNetwork, action: Action) -> tuple[CapturedNetwork, PruningPlan]:
+def admm_stage(
+    bench: Workbench, stage: str, network: CapturedNetwork, action: Action, budget: Budget
+) -> tuple[CapturedNetwork, PruningPlan]:
     """Train `network` towards the action's structured set; returns it trained (not yet pruned) and the final plan."""
     coupling = find_coupling(network)
     trained = replace(network, module=copy.deepcopy(network.module))
     done = bench.folder.result(stage)
     file = bench.folder.stage_file(stage, ".safetensors")
     if done is not None:
-        return rebuild_in_place(trained, file), plan_from_dict(done["plan"])
+        return load_weights_into(trained, file), plan_from_dict(done["plan"])
     space = bench.space(network, coupling)
     prune = bench.config.prune
     epochs = bench.epochs(prune.admm_epochs)
@@ -194,8 +196,8 @@ def admm_stage(bench: Workbench, stage: str, network: CapturedNetwork, action: A
     everything = plain_weights(trained)
 
     def project(values: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-        plan = space.plan(action, bench.ranked(trained, {**everything, **values}))
-        return masked_weights(trained, coupling, plan, values)
+        plan = space.plan(action, Scores(coupling, bench.ranked(trained, {**everything, **values})))
+        return masked_weights(values, coupling, plan)
 
     with bench.progress.stage(stage, total=epochs) as bar:
 
@@ -214,7 +216,9 @@ def admm_stage(bench: Workbench, stage: str, network: CapturedNetwork, action: A
             checkpoint=bench.folder.inner_checkpoint(stage),
             on_epoch=lambda epoch, loss: bar.advance(1, f"loss {loss:.3f}"),
         )
-    plan = space.plan(action, bench.ranked(trained, {**everything, **solver.target()}))
+    ranking = Scores(coupling, bench.ranked(trained, {**everything, **solver.target()}))
+    # The weights have moved: which filters and columns are kept may have changed, and with them the cost.
+    plan = budget.project(action, lambda moved: space.priced(moved, ranking)).plan
     trained.module.cpu()
     save_network(file, trained)
     bench.folder.finish(stage, {"plan": plan_to_dict(plan)})
@@ -231,13 +235,13 @@ def purify_stage(
     coupling = find_coupling(network)
     space = bench.space(network, coupling)
     judge = bench.fast_evaluation(network, coupling)
-    purification = Purification(network, coupling, plan, bench.ranking_weights(network))
+    purification = Purification(coupling, plan, bench.ranking_weights(network), space.actions)
     before, cost_before = judge(plan).accuracy_top1, space.costs(plan)[objective]
     rng = np.random.default_rng(bench.seed_of(stage))
     schedule = Schedule(trials=bench.config.prune.purify_trials, decay=bench.config.search.decay)
 
     def judged(thresholds: Thresholds) -> Outcome:
-        candidate = normalize_plan(network, coupling, purification.plan(thresholds))
+        candidate = normalize_plan(coupling, purification.plan(thresholds))
         cost = space.costs(candidate)[objective]
         found = judge(candidate).accuracy_top1
         return purification_outcome(
@@ -273,16 +277,19 @@ def compact_stage(
         composed = plan_from_dict(done["plan"])
         return State.load(bench, stage, composed), EqualityCheck(**done["equality"])
     coupling = find_coupling(trained)
-    plan = normalize_plan(trained, coupling, plan)
+    plan = normalize_plan(coupling, plan)
     masked = copy.deepcopy(trained.module)
     make_masks(trained, coupling, plan).apply_(masked)
-    recalibrate_batch_norm(
-        masked.to(bench.device), bench.train, images=bench.config.search.recalibration_images
-    )
+    recalibrate_batch_norm(masked.to(bench.device), bench.train, images=bench.config.search.recalibration_images)
     pruned = compact(replace(trained, module=masked.cpu()), coupling, plan)
-    composed = compose_plans(bench.dense, state.plan, plan)
-    real = next(bench.search.in_order(64))[0].cpu()
-    check = compare_modules("masked = compact", masked, pruned.module, trained.input_shape, real, tolerance=1e-4)
+    composed = compose_plans(bench.dense_coupling, state.plan, plan)
+    inputs = probe_inputs(trained.input_shape, next(bench.search.in_order(64))[0])
+    check = check_equal(
+        f"masked = compact ({stage})",
+        outputs_of(pruned.module, inputs),
+        outputs_of(masked, inputs),
+        tolerance=MASKED_TOLERANCE,
+    )
     after = State(network=pruned, plan=composed)
     after.save(bench, stage)
     bench.folder.finish(stage, {"plan": plan_to_dict(composed), "equality": vars(check)})
@@ -331,12 +338,7 @@ def recipe(bench: Workbench, stage: str, epochs: int, learning_rate: float, *, f
     )
 
 
-def rebuild_in_place(network: CapturedNetwork, file: object) -> CapturedNetwork:
-    """Load a file's weights into `network`."""
-    from ..models.weights import load_into, load_weights
-
+def load_weights_into(network: CapturedNetwork, file: Path) -> CapturedNetwork:
+    """Load a stage's weights into `network`, in place."""
     load_into(network.module, load_weights(file))
     return network
-
-
-__all__ = ["Costs", "State", "Workbench", "admm_stage", "compact_stage", "purify_stage", "retrain_stage", "search_stage"]

@@ -15,7 +15,6 @@ from typing import Any
 
 from .config import CompressConfig, ConfigError, load_resolved, to_toml
 
-
 _WRITTEN_FIRST = {"env.json", "command.txt"}
 
 
@@ -104,7 +103,7 @@ class RunFolder:
 
     @staticmethod
     def is_unstarted(path: Path) -> bool:
-        """Whether a run was killed in `path` before its configuration was written, so that nothing is there to resume."""
+        """Whether a run in `path` was killed before its configuration was written: there is nothing to resume."""
         if not path.is_dir() or (path / "config.toml").exists():
             return False
         names = {item.name for item in path.iterdir()}
@@ -118,7 +117,9 @@ class RunFolder:
             RunFolderError: If there is no run to resume at `path`.
         """
         if not (path / "config.toml").is_file():
-            raise RunFolderError(f"there is no run to resume at {path}: it has no config.toml; start it without --resume")
+            raise RunFolderError(
+                f"there is no run to resume at {path}: it has no config.toml; start it without --resume"
+            )
         try:
             config = load_resolved(path / "config.toml", model_from_flag=model_from_flag)
         except ConfigError as error:

@@ -1,7 +1,7 @@
 """The one training loop: dense training, ADMM steps, retraining and distillation.
 
 Loss: cross-entropy, or with a teacher `(1 - a)·CE + a·T²·KL(teacher/T ‖ student/T)`. Learning rate: linear warm-up,
-then cosine to zero. Every random number of an epoch comes from a generator seeded by (seed, epoch), so a run resumed
+then cosine. Every random number of an epoch comes from a generator seeded by (seed, epoch), so a run resumed
 at an epoch's start repeats exactly what an uninterrupted one does.
 """
 
@@ -25,7 +25,10 @@ from .run_folder import write_atomic
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """How a network is trained; rates are per batch, `weight_decay` spares biases and batch norm."""
+    """How a network is trained; rates are per batch, `weight_decay` spares biases and batch norm.
+
+    The learning rate warms up over `warmup_share` of the training and falls to `final_rate_share` of its peak.
+    """
 
     epochs: int
     learning_rate: float
@@ -33,6 +36,7 @@ class Recipe:
     momentum: float = 0.9
     weight_decay: float = 5e-4
     warmup_share: float = 0.05
+    final_rate_share: float = 0.0
     precision: str = "fp32"
     distillation: float = 0.0
     temperature: float = 3.0
@@ -134,7 +138,10 @@ def _loss(
         wanted = teacher(images)
     t = recipe.temperature
     soft = F.kl_div(
-        F.log_softmax(logits.float() / t, 1), F.log_softmax(wanted.float() / t, 1), reduction="batchmean", log_target=True
+        F.log_softmax(logits.float() / t, 1),
+        F.log_softmax(wanted.float() / t, 1),
+        reduction="batchmean",
+        log_target=True,
     )
     return (1 - recipe.distillation) * loss + recipe.distillation * t * t * soft
 
@@ -147,11 +154,12 @@ def _optimizer(module: nn.Module, recipe: Recipe) -> torch.optim.SGD:
 
 
 def _learning_rate(recipe: Recipe, progress: float) -> float:
-    """Learning rate at `progress` in [0, 1): linear warm-up, then cosine to zero."""
+    """Learning rate at `progress` in [0, 1): linear warm-up, then cosine."""
     if progress < recipe.warmup_share:
         return recipe.learning_rate * (progress + 1e-3) / (recipe.warmup_share + 1e-3)
     after = (progress - recipe.warmup_share) / (1 - recipe.warmup_share)
-    return recipe.learning_rate * 0.5 * (1 + math.cos(math.pi * after))
+    falling = 0.5 * (1 + math.cos(math.pi * after))
+    return recipe.learning_rate * (recipe.final_rate_share + (1 - recipe.final_rate_share) * falling)
 
 
 def _save(path: Path, module: nn.Module, optimizer: torch.optim.SGD, penalty: Penalty | None, epoch: int) -> None:

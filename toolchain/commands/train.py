@@ -56,7 +56,7 @@ def run(args: argparse.Namespace, progress: Progress) -> int:
     progress.note(data.describe())
     loaded = load_source(config, data, allow_code=args.model is not None)
     device = compute_device()
-    c, h, w = loaded.network.input_shape
+    _, h, w = loaded.network.input_shape
     recipe = Recipe(
         epochs=config.train.dense_epochs,
         learning_rate=config.train.dense_learning_rate,

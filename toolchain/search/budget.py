@@ -7,7 +7,7 @@ are raised to one common power, found by bisection, so that the plan just fits.
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from ..plan import PruningPlan
+from ..keep_indices import PruningPlan
 from .action import Action
 
 Costs = Mapping[str, float]

@@ -8,8 +8,8 @@ from ..batches import Batches
 from ..capture import CapturedNetwork
 from ..coupling import Coupling
 from ..evaluation import Evaluation, evaluate, recalibrate_batch_norm
+from ..keep_indices import PruningPlan
 from ..masking import make_masks
-from ..plan import PruningPlan
 
 
 class FastEvaluation:
@@ -21,7 +21,6 @@ class FastEvaluation:
         train: Training images, for batch-norm statistics.
         search: Search images, which judge.
         device: Where to compute.
-        precision: `fp32` or `bf16`.
         images: Search images used.
         recalibration_images: Training images used for the statistics.
     """
@@ -34,14 +33,12 @@ class FastEvaluation:
         train: Batches,
         search: Batches,
         device: torch.device,
-        precision: str,
         images: int,
         recalibration_images: int,
     ) -> None:
         self._network = network
         self._coupling = coupling
         self._train, self._search = train, search
-        self._precision = precision
         self._images, self._recalibration_images = images, recalibration_images
         copied = copy.deepcopy(network.module).to(device)
         self._module = copied.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -51,7 +48,5 @@ class FastEvaluation:
         """Accuracy and loss of the network under `plan`."""
         self._module.load_state_dict(self._original)
         make_masks(self._network, self._coupling, plan).apply_(self._module)
-        recalibrate_batch_norm(
-            self._module, self._train, images=self._recalibration_images, precision=self._precision
-        )
-        return evaluate(self._module, self._search, precision=self._precision, limit=self._images)
+        recalibrate_batch_norm(self._module, self._train, images=self._recalibration_images)
+        return evaluate(self._module, self._search, limit=self._images)

@@ -6,10 +6,10 @@ import torch
 
 from ...compiler.layer_shape import LayerShape
 from ..capture import CapturedNetwork
-from ..cost import count_macs, count_params, layer_shapes
+from ..cost import CostTable
 from ..coupling import Coupling
-from ..plan import PruningPlan
-from ..projection import choose_plan
+from ..keep_indices import PruningPlan
+from ..plan_choice import Scores, choose_plan
 from .action import Action, ActionSpace
 from .budget import Costs
 
@@ -38,43 +38,42 @@ class PlanSpace:
     ) -> None:
         self.network = network
         self.coupling = coupling
-        self._weights = weights
+        self._scores = Scores(coupling, weights)
         self._latency_of = latency_of
-        self._sizes = {group.name: group.size for group in coupling.groups if group.frozen is None}
-        shares = _cost_shares(layer_shapes(network, coupling))
+        self._table = CostTable(network, coupling)
+        self._sizes = {group.name: group.size for group in coupling.prunable}
+        shares = _cost_shares(self._table.layer_shapes())
         filters, columns = granularity != "column", granularity != "filter"
         self.actions = ActionSpace(
             group_share=_group_shares(coupling, shares) if filters else {},
             layer_share={name: shares[name] for name in coupling.column_layers} if columns else {},
         )
 
-    def plan(self, action: Action, weights: dict[str, torch.Tensor] | None = None) -> PruningPlan:
+    def plan(self, action: Action, scores: Scores | None = None) -> PruningPlan:
         """The plan that keeps the strongest filters and columns under the action's ratios.
 
         Args:
             action: Ratios of groups and layers of this network.
-            weights: What ranks instead of the weights given at first (ADMM's `W + U`).
+            scores: What ranks instead of the weights given at first (those of ADMM's `W + U`).
         """
         filter_keep = {
             name: max(1, round((1.0 - ratio) * self._sizes[name])) for name, ratio in action.filter_ratio.items()
         }
         column_keep = {name: 1.0 - ratio for name, ratio in action.column_ratio.items()}
-        return choose_plan(self.network, self.coupling, weights or self._weights, filter_keep, column_keep)
+        return choose_plan(self.network, self.coupling, scores or self._scores, filter_keep, column_keep)
 
     def costs(self, plan: PruningPlan | None = None) -> Costs:
         """Params, MACs and (where asked for) latency in milliseconds of the network under `plan`."""
-        layers = layer_shapes(self.network, self.coupling, plan)
-        costs = {
-            "params": float(count_params(self.network, self.coupling, plan).total),
-            "macs": float(count_macs(self.network, self.coupling, plan)),
-        }
+        costs = {"params": float(self._table.count_params(plan).total)}
+        layers = self._table.layer_shapes(plan)
+        costs["macs"] = float(sum(layer.macs for layer in layers))
         if self._latency_of is not None:
             costs["latency"] = self._latency_of(layers)
         return costs
 
-    def priced(self, action: Action) -> tuple[PruningPlan, Costs]:
-        """The action's plan and its costs."""
-        plan = self.plan(action)
+    def priced(self, action: Action, scores: Scores | None = None) -> tuple[PruningPlan, Costs]:
+        """The action's plan and its costs; `scores` as in `plan`."""
+        plan = self.plan(action, scores)
         return plan, self.costs(plan)
 
 
@@ -84,8 +83,7 @@ def _cost_shares(layers: Sequence[LayerShape]) -> dict[str, float]:
 
 
 def _group_shares(coupling: Coupling, shares: dict[str, float]) -> dict[str, float]:
-    groups = [group for group in coupling.groups if group.frozen is None]
     return {
         group.name: sum(shares.get(ref.layer, 0.0) for ref in (*group.producers, *group.consumers)) / 2
-        for group in groups
+        for group in coupling.prunable
     }
