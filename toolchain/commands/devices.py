@@ -10,7 +10,7 @@ from ..progress import Progress
 from .arguments import add_json, examples
 
 NAME = "devices"
-HELP = "list devices, check one, or build the program that runs packages on them"
+HELP = "list or check devices, or build the program that runs packages"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from ...compiler.layer_shape import LayerShape
 
 NAME = "inspect"
-HELP = "show the layers of a network, a run or an ONNX file, or the steps of a package"
+HELP = "show the layers, coupling groups or steps of a network, run or file"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
