@@ -111,10 +111,11 @@ def _check_counts(package: Package) -> None:
     if package.backend not in records.BACKENDS:
         raise PackageError(f"unknown backend {package.backend!r}, known: {', '.join(records.BACKENDS)}")
     tables = {"buffers": package.buffers, "kernels": package.kernels, "steps": package.steps}
+    limits = dict.fromkeys(tables, records.MAX_RECORDS) | {"inputs": records.MAX_IO, "outputs": records.MAX_IO}
     tables |= {"inputs": package.inputs, "outputs": package.outputs}
     for name, table in tables.items():
-        if not 1 <= len(table) <= records.MAX_RECORDS:
-            raise PackageError(f"{len(table)} {name}, allowed are 1 to {records.MAX_RECORDS}")
+        if not 1 <= len(table) <= limits[name]:
+            raise PackageError(f"{len(table)} {name}, allowed are 1 to {limits[name]}")
     _check_texts(package.target)
 
 

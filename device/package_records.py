@@ -37,6 +37,7 @@ SECTIONS: Final = (
 
 MAX_RANK: Final = 8
 MAX_RECORDS: Final = 65536
+MAX_IO: Final = 64  # inputs, and outputs
 MAX_STEP_ARGUMENTS: Final = 128  # what TVM emits at most
 MAX_ALIGNMENT: Final = 65536
 MAX_METADATA_BYTES: Final = 16 << 20
@@ -152,6 +153,7 @@ def c_header() -> str:
         "ACT_STORAGE_BUFFER": STORAGE_BUFFER,
         "ACT_MAX_RANK": MAX_RANK,
         "ACT_MAX_RECORDS": MAX_RECORDS,
+        "ACT_MAX_IO": MAX_IO,
         "ACT_MAX_STEP_ARGUMENTS": MAX_STEP_ARGUMENTS,
         "ACT_MAX_ALIGNMENT": MAX_ALIGNMENT,
         "ACT_MAX_METADATA_BYTES": MAX_METADATA_BYTES,

@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import onnxruntime
+import torch
 
 from ..compiler.compile import CompiledPackage, compile_onnx
 from ..compiler.targets import Target
@@ -18,9 +20,17 @@ from ..device.harness import LatencyStats, measure, run_inputs
 from ..device.local import list_local_devices
 from ..models.preprocessing import Preprocessing
 from .capture import CapturedNetwork
-from .equality_chain import ONNX_TOLERANCE, PACKAGE_TOLERANCE, EqualityCheck, FloatArray, check_equal, outputs_of
+from .equality import EqualityCheck, compare_arrays
+from .evaluation import evaluating
 from .export import export_onnx
 from .progress import Progress
+
+
+FloatArray = npt.NDArray[np.float32]
+
+ONNX_TOLERANCE = 1e-4
+PACKAGE_TOLERANCE = 1e-3
+PROBE_INPUTS = 8
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,13 +43,21 @@ class Delivered:
     equality: tuple[EqualityCheck, ...]
 
 
+def probe_inputs(shape: tuple[int, int, int], real: torch.Tensor) -> FloatArray:
+    """Inputs of the checks, `(PROBE_INPUTS, c, h, w)` float32: one half random, the other real images."""
+    half = PROBE_INPUTS // 2
+    random = np.random.default_rng(0).standard_normal((half, *shape), dtype=np.float32)
+    return np.concatenate([random, real[:half].cpu().numpy()])
+
+
 def export_checked(
     network: CapturedNetwork, path: Path, preprocessing: Preprocessing, inputs: FloatArray
 ) -> EqualityCheck:
     """Write the ONNX file and compare it, in plain onnxruntime, with the network."""
     export_onnx(network, path, preprocessing=preprocessing)
-    expected = outputs_of(network.module, inputs)
-    return check_equal("compact = onnxruntime", run_onnx(path, inputs), expected, tolerance=ONNX_TOLERANCE)
+    with evaluating(network.module), torch.no_grad():
+        expected = network.module.cpu()(torch.from_numpy(inputs))
+    return compare_arrays("compact = onnxruntime", run_onnx(path, inputs), expected, tolerance=ONNX_TOLERANCE)
 
 
 def run_onnx(path: Path, inputs: FloatArray) -> FloatArray:
@@ -63,7 +81,7 @@ def compile_checked(
     if device is None:
         return Delivered(onnx=onnx, package=package, latency=None, equality=())
     found = run_inputs(output, device, inputs)
-    check = check_equal(
+    check = compare_arrays(
         f"onnxruntime = package on {device.id}", found, run_onnx(onnx, inputs), tolerance=PACKAGE_TOLERANCE
     )
     stats = measure(output, device, runs=runs)

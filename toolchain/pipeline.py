@@ -21,9 +21,9 @@ from .batches import Batches
 from .capture import CapturedNetwork
 from .config import CompressConfig
 from .coupling import find_coupling
-from .delivery import compile_checked, export_checked, kernel_rows, proving_device
+from .delivery import compile_checked, export_checked, kernel_rows, probe_inputs, proving_device
 from .environment import describe_environment
-from .equality_chain import EqualityCheck, probe_inputs
+from .equality import EqualityCheck
 from .evaluation import evaluate
 from .goal import Goal, limits_of
 from .hardware import compute_device, training_precision
@@ -336,7 +336,10 @@ class Pipeline:
             "layers": layer_rows(bench.dense, bench.dense_coupling, state.plan),
             "frozen": [{"layer": layer, "reason": reason} for layer, reason in bench.dense_coupling.frozen],
             "kernels": kernel_rows(delivered[1].package, delivered[1].latency),
-            "equality": [vars(check) for check in self._checks],
+            "equality": [
+                {"pair": check.name, "difference": check.difference, "tolerance": check.tolerance, "passed": True}
+                for check in self._checks
+            ],
         }
         write_report(path, report)
         return report

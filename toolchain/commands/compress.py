@@ -53,7 +53,9 @@ def add_network_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments that name a network and its data; shared with `act train`."""
     parser.add_argument("model", nargs="?", metavar="MODEL", help="name (see 'act models') or package.module:factory")
     source = parser.add_argument_group("network and data")
-    source.add_argument("--weights", type=Path, metavar="FILE", help="safetensors or torch file; without it, trains first")
+    source.add_argument(
+        "--weights", type=Path, metavar="FILE", help="safetensors or torch file; without it, trains first"
+    )
     source.add_argument("--data", metavar="SPEC", help="digits, cifar10:DIR or npz:FILE; default digits")
     source.add_argument("--search-data", metavar="SPEC", help="data that decides, in place of a part of --data")
     source.add_argument("--download", action="store_true", help="fetch the data set where it is missing")
@@ -158,7 +160,7 @@ def _resumed(args: argparse.Namespace) -> tuple[RunFolder | None, CompressConfig
     given = flags_of(args)
     kept = saved.model_dump(mode="json")
     for section, values in given.items():
-        for key, value in (values.items() if isinstance(values, dict) else ()):
+        for key, value in values.items() if isinstance(values, dict) else ():
             if json.loads(json.dumps(value, default=str)) != kept[section].get(key):
                 raise ConfigError(
                     f"--resume continues a run as it was configured, but {section}.{key} was "
