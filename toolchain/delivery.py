@@ -20,17 +20,11 @@ from ..device.harness import LatencyStats, measure, run_inputs
 from ..device.local import list_local_devices
 from ..models.preprocessing import Preprocessing
 from .capture import CapturedNetwork
-from .equality import EqualityCheck, compare_arrays
-from .evaluation import evaluating
+from .equality_chain import ONNX_TOLERANCE, PACKAGE_TOLERANCE, EqualityCheck, compare_arrays, outputs_of
 from .export import export_onnx
 from .progress import Progress
 
-
 FloatArray = npt.NDArray[np.float32]
-
-ONNX_TOLERANCE = 1e-4
-PACKAGE_TOLERANCE = 1e-3
-PROBE_INPUTS = 8
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,20 +37,12 @@ class Delivered:
     equality: tuple[EqualityCheck, ...]
 
 
-def probe_inputs(shape: tuple[int, int, int], real: torch.Tensor) -> FloatArray:
-    """Inputs of the checks, `(PROBE_INPUTS, c, h, w)` float32: one half random, the other real images."""
-    half = PROBE_INPUTS // 2
-    random = np.random.default_rng(0).standard_normal((half, *shape), dtype=np.float32)
-    return np.concatenate([random, real[:half].cpu().numpy()])
-
-
 def export_checked(
     network: CapturedNetwork, path: Path, preprocessing: Preprocessing, inputs: FloatArray
 ) -> EqualityCheck:
     """Write the ONNX file and compare it, in plain onnxruntime, with the network."""
     export_onnx(network, path, preprocessing=preprocessing)
-    with evaluating(network.module), torch.no_grad():
-        expected = network.module.cpu()(torch.from_numpy(inputs))
+    expected = outputs_of(network.module, torch.from_numpy(inputs))
     return compare_arrays("compact = onnxruntime", run_onnx(path, inputs), expected, tolerance=ONNX_TOLERANCE)
 
 

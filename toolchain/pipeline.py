@@ -21,9 +21,9 @@ from .batches import Batches
 from .capture import CapturedNetwork
 from .config import CompressConfig
 from .coupling import find_coupling
-from .delivery import compile_checked, export_checked, kernel_rows, probe_inputs, proving_device
+from .delivery import compile_checked, export_checked, kernel_rows, proving_device
 from .environment import describe_environment
-from .equality import EqualityCheck
+from .equality_chain import EqualityCheck, probe_inputs
 from .evaluation import evaluate
 from .goal import Goal, limits_of
 from .hardware import compute_device, training_precision
@@ -263,8 +263,7 @@ class Pipeline:
             input_shape=dense.input_shape,
             preprocessing=record,
         )
-        shape = state.network.input_shape
-        inputs = probe_inputs(shape, next(bench.search.in_order(8))[0])
+        inputs = probe_inputs(state.network.input_shape, next(bench.search.in_order(4))[0]).numpy()
         device = proving_device(self._config.goal.device, self._progress)
         delivered = []
         names = (("checkpoints/dense.onnx", "checkpoints/dense.actpkg"), ("model.onnx", "model.actpkg"))
@@ -336,10 +335,7 @@ class Pipeline:
             "layers": layer_rows(bench.dense, bench.dense_coupling, state.plan),
             "frozen": [{"layer": layer, "reason": reason} for layer, reason in bench.dense_coupling.frozen],
             "kernels": kernel_rows(delivered[1].package, delivered[1].latency),
-            "equality": [
-                {"pair": check.name, "difference": check.difference, "tolerance": check.tolerance, "passed": True}
-                for check in self._checks
-            ],
+            "equality": [check.to_dict() for check in self._checks],
         }
         write_report(path, report)
         return report

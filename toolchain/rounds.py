@@ -22,7 +22,7 @@ from .capture import CapturedNetwork
 from .compaction import compact
 from .config import CompressConfig
 from .coupling import Coupling, find_coupling
-from .equality import EqualityCheck, compare_modules
+from .equality_chain import MASKED_TOLERANCE, EqualityCheck, compare_modules, probe_inputs
 from .evaluation import Evaluation, evaluate, recalibrate_batch_norm
 from .folding import folded_weights, plain_weights
 from .keep_indices import PruningPlan, compose_plans, normalize_plan
@@ -41,7 +41,6 @@ from .search.plan_space import LatencyOf, PlanSpace
 from .solvers.admm import Admm, Residuals, RhoSchedule
 from .training import Recipe, train
 
-MASKED_TOLERANCE = 1e-4
 OBJECTIVE_WEIGHT = 0.05
 LOSS_WEIGHT = 0.01
 PURIFY_TOLERANCE = 0.1
@@ -284,9 +283,9 @@ def compact_stage(
     recalibrate_batch_norm(masked.to(bench.device), bench.train, images=bench.config.search.recalibration_images)
     pruned = compact(replace(trained, module=masked.cpu()), coupling, plan)
     composed = compose_plans(bench.dense_coupling, state.plan, plan)
-    real = next(bench.search.in_order(16))[0].cpu()
-    name = f"masked = compact, {stage.removesuffix(' compact')}"
-    check = compare_modules(name, masked, pruned.module, trained.input_shape, real, tolerance=MASKED_TOLERANCE)
+    inputs = probe_inputs(trained.input_shape, next(bench.search.in_order(16))[0])
+    pair = f"masked = compact, {stage.removesuffix(' compact')}"
+    check = compare_modules(pair, pruned.module, masked, inputs, tolerance=MASKED_TOLERANCE)
     after = State(network=pruned, plan=composed)
     after.save(bench, stage)
     bench.folder.finish(stage, {"plan": plan_to_dict(composed), "equality": check.to_dict()})
