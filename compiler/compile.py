@@ -1,0 +1,215 @@
+"""ONNX file in, `model.actpkg` out: import, lower, plan memory, add a verification pair, write.
+
+The expected output of the verification input comes from onnxruntime on the same file, so that every device checks the
+whole chain, not only our own view of it.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+from onnx import numpy_helper
+
+from ..device.package_format import Buffer, Kernel, Package, Step, write_package
+from .errors import CompileError
+from .execution_plan import MemoryPlan, plan_memory, step_bytes
+from .importer import ImportedModel, import_onnx
+from .latency_model import CALIBRATED
+from .legalize import weight_key
+from .lower import LoweredNetwork, LoweredStep, Tensor, lower
+from .targets import Target
+
+__all__ = ["CompiledPackage", "StepInfo", "compile_onnx"]
+
+VERIFICATION_SEED = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepInfo:
+    """What a report says of one step.
+
+    Attributes:
+        name: Kernel function.
+        kind: ``conv``, ``depthwise``, ``linear``, ``pool`` or ``elementwise``.
+        source_op: Name of the ONNX node, or of the fused operators where it has no weight.
+        lowering: ``dense`` or ``column``, or ``generic`` without a schedule of its own.
+        reason: Why this lowering.
+        macs: Multiply-accumulates done, those with zero columns included.
+        bytes: Of its buffers.
+        modelled_us: Modelled on the target.
+    """
+
+    name: str
+    kind: str
+    source_op: str
+    lowering: str
+    reason: str
+    macs: int
+    bytes: int
+    modelled_us: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class CompiledPackage:
+    """A written package, and what compiling it found."""
+
+    path: Path
+    modelled_latency_ms: float
+    steps: tuple[StepInfo, ...]
+    arena_bytes: int
+    weight_bytes: int
+    seconds: float
+
+
+def compile_onnx(path: Path, target: Target, *, output: Path, batch: int = 1) -> CompiledPackage:
+    """Compile an ONNX file for a target.
+
+    Args:
+        path: The network; packed or dense, ours or foreign.
+        target: From `targets.get_target`.
+        output: The package to write, atomically.
+        batch: Images per run, fixed in the package.
+
+    Raises:
+        OnnxInputError: If the file cannot be read as a network.
+        UnsupportedOpError: If an operator is not supported.
+        CompileError: If TVM cannot lower it, or a buffer is too large for the target.
+    """
+    start = time.perf_counter()
+    imported = import_onnx(path, batch=batch)
+    network = lower(imported.relax_module, target, names=_operator_names(imported.onnx_model))
+    plan = plan_memory(network)
+    _check_sizes(plan, target)
+    infos = tuple(_step_info(step, target) for step in network.steps)
+    package = _package(imported, network, plan, infos, target)
+    write_package(output, package)
+    return CompiledPackage(
+        path=output,
+        modelled_latency_ms=(sum(info.modelled_us for info in infos) + CALIBRATED.sync_us) / 1e3,
+        steps=infos,
+        arena_bytes=plan.arena_bytes,
+        weight_bytes=len(plan.weights),
+        seconds=time.perf_counter() - start,
+    )
+
+
+def _operator_names(model: onnx.ModelProto) -> dict[str, list[str]]:
+    """Names of the nodes with weights, by their weight's key, in graph order."""
+    weights = {tensor.name: tensor for tensor in model.graph.initializer}
+    names: dict[str, list[str]] = {}
+    for node in model.graph.node:
+        if node.op_type in ("Conv", "Gemm", "MatMul") and len(node.input) > 1 and node.input[1] in weights:
+            key = weight_key(numpy_helper.to_array(weights[node.input[1]]))
+            names.setdefault(key, []).append(node.name or node.output[0])
+    return names
+
+
+def _check_sizes(plan: MemoryPlan, target: Target) -> None:
+    for tensor in plan.tensors:
+        size = tensor.layout.elements * 4
+        if size > target.max_buffer_bytes:
+            raise CompileError(
+                f"{tensor.role} {tensor.name!r} needs {size} bytes; buffers on {target.name} have at most "
+                f"{target.max_buffer_bytes}"
+            )
+
+
+def _step_info(step: LoweredStep, target: Target) -> StepInfo:
+    layer, moved = step.layer, step_bytes(step)
+    if layer is None:
+        memory_us = 1e-3 * moved / target.machine.dram_gbps
+        return StepInfo(
+            name=step.kernel.name,
+            kind="elementwise",
+            source_op=step.operator,
+            lowering="generic",
+            reason="no weights",
+            macs=0,
+            bytes=moved,
+            modelled_us=CALIBRATED.launch_us + memory_us,
+        )
+    return StepInfo(
+        name=step.kernel.name,
+        kind=layer.shape.kind,
+        source_op=step.operator,
+        lowering=layer.choice.lowering,
+        reason=layer.choice.reason,
+        macs=layer.macs,
+        bytes=moved,
+        modelled_us=layer.choice.modelled_us,
+    )
+
+
+def _package(
+    imported: ImportedModel, network: LoweredNetwork, plan: MemoryPlan, infos: tuple[StepInfo, ...], target: Target
+) -> Package:
+    index = {tensor: number for number, tensor in enumerate(plan.tensors)}
+    kernels: dict[str, int] = {}
+    steps = []
+    for step, info in zip(network.steps, infos, strict=True):
+        kernel = kernels.setdefault(step.kernel.source, len(kernels))
+        steps.append(
+            Step(
+                kernel=kernel,
+                arguments=tuple(index[tensor] for tensor in step.arguments),
+                global_size=step.kernel.global_size,
+                local_size=step.kernel.local_size,
+                macs=info.macs,
+                bytes=info.bytes,
+                source_operator=info.source_op,
+                modelled_us=info.modelled_us,
+            )
+        )
+    by_source = {step.kernel.source: step.kernel for step in network.steps}
+    given, expected = _verification(imported)
+    return Package(
+        target=target.name,
+        arena_bytes=plan.arena_bytes,
+        buffers=tuple(map(_buffer, plan.tensors, plan.offsets)),
+        steps=tuple(steps),
+        kernels=tuple(Kernel(name=by_source[source].name, source=source) for source in kernels),
+        weights=plan.weights,
+        inputs=(index[network.input],),
+        outputs=(index[network.output],),
+        verification_input=given,
+        verification_output=expected,
+        preprocessing=imported.preprocessing,
+        metadata={
+            "act.lowerings": ",".join(info.lowering for info in infos),
+            "act.input": imported.input_name,
+            "act.output": imported.output_name,
+        },
+    )
+
+
+def _buffer(tensor: Tensor, offset: int) -> Buffer:
+    """Activations have the shape of their allocation: their halo is part of it."""
+    layout = tensor.layout
+    shape = layout.shape if layout.is_plain and not layout.slack else (layout.elements,)
+    return Buffer(
+        name=tensor.name,
+        role=tensor.role,
+        dtype="int32" if tensor.dtype == "int32" else "float32",
+        shape=shape,
+        offset=offset,
+        size_bytes=layout.elements * 4,
+    )
+
+
+def _verification(imported: ImportedModel) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.log_severity_level = 3
+    session = onnxruntime.InferenceSession(
+        imported.onnx_model.SerializeToString(), options, providers=["CPUExecutionProvider"]
+    )
+    given = np.random.default_rng(VERIFICATION_SEED).standard_normal(imported.input_shape, dtype=np.float32)
+    (expected,) = session.run([imported.output_name], {imported.input_name: given})
+    return given, np.asarray(expected, np.float32)

@@ -1,0 +1,65 @@
+"""Where the elements of an activation lie in memory: plain rows, or rows with a halo of zeros for padded convolutions.
+
+    address(n, c, y, x) = lead + n*C*plane + c*plane + y*pitch + x,   pitch = W + px,  plane = (H + py)*pitch
+
+Rows share their halo: the ``px`` zeros behind a row are those before the next one, and the ``py`` zero rows below a
+channel are those above the next. So a convolution reads its padding as data, with no comparison in its inner loop, and a
+vector of neighbouring pixels is one load for every kernel position. Kernels write the interior only; the zeros are
+written once, when a package is loaded, and buffers with a halo share memory only with buffers of the same layout.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import prod
+
+__all__ = ["Layout"]
+
+# A vector at the end of the last row may read beyond it; what it reads there is never stored.
+SLACK_ELEMENTS = 64
+
+
+@dataclass(frozen=True, kw_only=True)
+class Layout:
+    """Memory layout of one activation.
+
+    Attributes:
+        shape: Logical shape.
+        halo: Zero rows and columns around each ``(H, W)`` plane; ``(0, 0)`` for other ranks.
+        slack: Elements behind the last one that may be read.
+    """
+
+    shape: tuple[int, ...]
+    halo: tuple[int, int] = (0, 0)
+    slack: int = 0
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether elements lie in row-major order without gaps."""
+        return self.halo == (0, 0)
+
+    @property
+    def pitch(self) -> int:
+        """Elements from one row to the next."""
+        return self.shape[-1] + self.halo[1]
+
+    @property
+    def strides(self) -> tuple[int, ...]:
+        """Elements from one index to the next, per axis."""
+        if self.is_plain:
+            return tuple(prod(self.shape[axis + 1 :]) for axis in range(len(self.shape)))
+        _, channels, height, _ = self.shape
+        plane = (height + self.halo[0]) * self.pitch
+        return (channels * plane, plane, self.pitch, 1)
+
+    @property
+    def lead(self) -> int:
+        """Elements before the first one."""
+        return 0 if self.is_plain else self.halo[0] * self.pitch + self.halo[1]
+
+    @property
+    def elements(self) -> int:
+        """Elements of the whole allocation, halo and slack included."""
+        if self.is_plain:
+            return prod(self.shape) + self.slack
+        return self.lead + self.shape[0] * self.strides[0] + self.slack

@@ -1,0 +1,294 @@
+"""A Relax module becomes a straight line of kernels over tensors.
+
+    decompose, fold -> legalize (`legalize`) -> fuse (TVM) -> per call: layouts, schedule, OpenCL (`opencl`)
+
+Equal functions are built once. Reshapes of plain tensors become views and cost nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import tvm
+import tvm_ffi
+from tvm import relax, s_tir, te, tirx
+
+from .errors import CompileError, UnsupportedOpError
+from .layout import Layout
+from .legalize import LAYER_ANNOTATION, VIEW_OPERATORS, Layer, Legalizer, activation_layout, conv_halos
+from .opencl import DeviceKernel, KernelGroup, build_kernels, with_layouts
+from .schedules.conv import schedule_conv
+from .schedules.epilogue import root_blocks
+from .schedules.generic import schedule_generic
+from .schedules.linear import schedule_linear
+from .targets import Target
+
+__all__ = ["LoweredNetwork", "LoweredStep", "Tensor", "lower"]
+
+Role = Literal["input", "output", "weight", "activation"]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Tensor:
+    """A buffer of the network; views share the tensor they look at.
+
+    Attributes:
+        name: For reports.
+        role: As in the package.
+        dtype: ``float32`` or ``int32``.
+        layout: Shape and place of the elements.
+        data: Of weights.
+    """
+
+    name: str
+    role: Role
+    dtype: str
+    layout: Layout
+    data: npt.NDArray[Any] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoweredStep:
+    """One launch: a kernel, its arguments in order, which of them it writes, and the layer it computes, if any."""
+
+    kernel: DeviceKernel
+    arguments: tuple[Tensor, ...]
+    written: tuple[Tensor, ...]
+    operator: str
+    layer: Layer | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoweredNetwork:
+    """Steps in order, and the network's input and output."""
+
+    steps: tuple[LoweredStep, ...]
+    input: Tensor
+    output: Tensor
+
+
+def lower(module: tvm.IRModule, target: Target, *, names: dict[str, list[str]]) -> LoweredNetwork:
+    """Lower a Relax module with one function ``main``, weights as constants.
+
+    Args:
+        module: From the importer.
+        target: What is compiled for.
+        names: Source operators by `legalize.weight_key`; consumed.
+
+    Raises:
+        CompileError: If TVM cannot lower an operator.
+    """
+    passes = relax.transform
+    with tvm.ir.transform.PassContext(opt_level=3):
+        module = tvm.ir.transform.Sequential(
+            [passes.DecomposeOpsForInference(), passes.CanonicalizeBindings(), passes.FoldConstant()]
+        )(module)
+        main = module["main"]
+        legalizer = Legalizer(
+            target=target,
+            halos=conv_halos(module),
+            names=names,
+            inputs=frozenset(str(param.name) for param in main.params),
+        )
+        module = tvm.ir.transform.Sequential(
+            [
+                passes.LegalizeOps(legalizer.table()),
+                passes.FoldConstant(),
+                passes.AnnotateTIROpPattern(),
+                passes.FuseOps(),
+                passes.FuseTIR(),
+                passes.DeadCodeElimination(),
+            ]
+        )(module)
+    return _Line(module, target, legalizer).run()
+
+
+@dataclass
+class _Line:
+    """Walks the bindings of ``main`` and emits steps."""
+
+    module: tvm.IRModule
+    target: Target
+    legalizer: Legalizer
+    steps: list[LoweredStep] = field(default_factory=list)
+    values: dict[relax.Var, tuple[Tensor, ...]] = field(default_factory=dict)
+    built: dict[tuple[Any, ...], KernelGroup] = field(default_factory=dict)
+    constants: dict[tuple[str, tuple[int, ...], bytes], Tensor] = field(default_factory=dict)
+
+    def run(self) -> LoweredNetwork:
+        main = self.module["main"]
+        parameter = main.params[0]
+        source = Tensor(
+            name=str(parameter.name), role="input", dtype="float32", layout=Layout(shape=_shape(parameter.ty))
+        )
+        self.values[parameter] = (source,)
+        bindings = [binding for block in main.body.blocks for binding in block.bindings]
+        for binding in bindings:
+            self.values[binding.var] = self._value(binding.var, binding.value)
+        result = self._single(main.body.body)
+        output = Tensor(name="output", role="output", dtype="float32", layout=Layout(shape=_shape(main.body.body.ty)))
+        return LoweredNetwork(steps=self._finish(result, output), input=source, output=output)
+
+    def _finish(self, result: Tensor, output: Tensor) -> tuple[LoweredStep, ...]:
+        """Let the last kernel write the output itself where nothing else reads its result; else copy."""
+        readers = [step for step in self.steps if result in step.arguments and result not in step.written]
+        writers = [step for step in self.steps if result in step.written]
+        if result.role != "activation" or not result.layout.is_plain or readers or len(writers) != 1:
+            self._copy(result, output)
+            return tuple(self.steps)
+
+        def replaced(tensors: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+            return tuple(output if tensor is result else tensor for tensor in tensors)
+
+        return tuple(
+            LoweredStep(
+                kernel=step.kernel,
+                arguments=replaced(step.arguments),
+                written=replaced(step.written),
+                operator=step.operator,
+                layer=step.layer,
+            )
+            for step in self.steps
+        )
+
+    def _value(self, variable: relax.Var, value: relax.Expr) -> tuple[Tensor, ...]:
+        if isinstance(value, relax.TupleGetItem):
+            return (self._tensors(value.tuple_value)[int(value.index)],)
+        if isinstance(value, relax.Tuple):
+            return tuple(self._single(item) for item in value.fields)
+        if not isinstance(value, relax.Call):
+            return self._tensors(value)
+        name = value.op.name if isinstance(value.op, tvm.ir.Op) else str(value.op)
+        if name == "relax.call_tir":
+            return self._call(value)
+        if name in VIEW_OPERATORS:
+            return (self._view(value, variable),)
+        raise UnsupportedOpError(f"operator {name!r} has no kernel and no lowering in TVM")
+
+    def _view(self, call: relax.Call, variable: relax.Var) -> Tensor:
+        source = self._single(call.args[0])
+        layout = activation_layout(_shape(variable.ty), self.legalizer.halos)
+        if source.role == "activation" and source.layout.is_plain and layout.is_plain:
+            return source
+        view = Tensor(name=str(variable.name), role="activation", dtype=source.dtype, layout=layout)
+        self._copy(source, view)
+        return view
+
+    def _copy(self, source: Tensor, destination: Tensor) -> None:
+        """A kernel that copies element by element in row-major order, whatever both layouts are."""
+        shape, target_shape = source.layout.shape, destination.layout.shape
+        x = te.placeholder(shape, source.dtype, name="x")
+
+        def element(*index: Any) -> Any:
+            flat: Any = 0
+            for position, size in zip(index, target_shape, strict=True):
+                flat = flat * size + position
+            return x[tuple(_unravel(flat, shape))]
+
+        y = te.compute(target_shape, element if shape != target_shape else lambda *i: x[i], name="copy")
+        self._emit(te.create_prim_func([x, y]), (source, destination), (destination,), "copy")
+
+    def _call(self, call: relax.Call) -> tuple[Tensor, ...]:
+        variable, arguments = call.args[0], call.args[1]
+        function = self.module[variable]
+        inputs = tuple(self._single(argument) for argument in arguments)
+        types = call.ty_args[0]
+        fields = types.fields if hasattr(types, "fields") else [types]
+        outputs = tuple(
+            Tensor(
+                name=f"{variable.name_hint}.{len(self.steps)}.{index}",
+                role="activation",
+                dtype=str(item.dtype),
+                layout=activation_layout(_shape(item), self.legalizer.halos),
+            )
+            for index, item in enumerate(fields)
+        )
+        self._emit(function, (*inputs, *outputs), outputs, str(variable.name_hint))
+        return outputs
+
+    def _emit(
+        self, function: tirx.PrimFunc, tensors: tuple[Tensor, ...], written: tuple[Tensor, ...], name: str
+    ) -> None:
+        function = with_layouts(function, [None if t.layout.is_plain else t.layout for t in tensors])
+        group, layer = self._build(function, name)
+        by_name = {f"a{index}": tensor for index, tensor in enumerate(tensors)}
+        for temporary in group.temporaries:
+            by_name[temporary.name] = Tensor(
+                name=f"{name}.{temporary.name}",
+                role="activation",
+                dtype=temporary.dtype,
+                layout=Layout(shape=temporary.shape),
+            )
+        outputs = {id(tensor) for tensor in written} | {id(by_name[t.name]) for t in group.temporaries}
+        for kernel in group.kernels:
+            arguments = tuple(by_name[argument] for argument in kernel.arguments)
+            changed = tuple(tensor for tensor in arguments if id(tensor) in outputs)
+            operator = layer.shape.name if layer is not None else name
+            self.steps.append(
+                LoweredStep(kernel=kernel, arguments=arguments, written=changed, operator=operator, layer=layer)
+            )
+
+    def _build(self, function: tirx.PrimFunc, name: str) -> tuple[KernelGroup, Layer | None]:
+        schedule = s_tir.Schedule(function)
+        layer, anchor = self._layer(schedule)
+        key = (tvm_ffi.StructuralKey(schedule.mod["main"]), layer.tile if layer else None)
+        if key not in self.built:
+            if layer is not None and layer.kind == "conv" and layer.tile is not None:
+                schedule_conv(schedule, anchor, layer.tile)
+            elif layer is not None and layer.kind == "linear":
+                schedule_linear(schedule, anchor)
+            else:
+                schedule_generic(schedule)
+            self.built[key] = build_kernels(schedule.mod["main"], self.target.tvm_target(), name=name)
+        return self.built[key], layer
+
+    def _layer(self, schedule: s_tir.Schedule) -> tuple[Layer | None, Any]:
+        """The layer whose block is in the function; its mark is removed, so that equal functions are equal."""
+        for block in root_blocks(schedule):
+            if LAYER_ANNOTATION in schedule.get(block).annotations:
+                index = int(schedule.get(block).annotations[LAYER_ANNOTATION])
+                schedule.unannotate(block, LAYER_ANNOTATION)
+                return self.legalizer.layers[index], block
+        return None, None
+
+    def _single(self, expr: relax.Expr) -> Tensor:
+        tensors = self._tensors(expr)
+        if len(tensors) != 1:
+            raise CompileError(f"{len(tensors)} values where one is expected")
+        return tensors[0]
+
+    def _tensors(self, expr: relax.Expr) -> tuple[Tensor, ...]:
+        if isinstance(expr, tvm.ir.GenericConst):
+            return (self._constant(expr.value.numpy()),)
+        if isinstance(expr, relax.Var) and expr in self.values:
+            return self.values[expr]
+        raise CompileError(f"unexpected expression in the lowered network: {type(expr).__name__}")
+
+    def _constant(self, values: npt.NDArray[Any]) -> Tensor:
+        key = (str(values.dtype), values.shape, values.tobytes())
+        if key not in self.constants:
+            if values.dtype not in (np.float32, np.int32):
+                raise CompileError(f"a constant has type {values.dtype}; float32 and int32 are supported")
+            self.constants[key] = Tensor(
+                name=f"weight{len(self.constants)}",
+                role="weight",
+                dtype=str(values.dtype),
+                layout=Layout(shape=values.shape),
+                data=np.ascontiguousarray(values),
+            )
+        return self.constants[key]
+
+
+def _shape(type_: Any) -> tuple[int, ...]:
+    return tuple(int(size) for size in type_.shape)
+
+
+def _unravel(flat: Any, shape: tuple[int, ...]) -> list[Any]:
+    index: list[Any] = []
+    for axis in range(len(shape) - 1, -1, -1):
+        index.insert(0, te.indexmod(flat, shape[axis]) if axis else flat)
+        flat = te.indexdiv(flat, shape[axis])
+    return index

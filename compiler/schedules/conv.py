@@ -1,0 +1,151 @@
+"""Convolution: what is computed, and how it is spread over work-items.
+
+    acc[n, f, y, x] = sum over k of w[f / t, k, f % t] * x[pixel of column k],     out = epilogue(crop(acc))
+
+A work-item holds a register tile of ``t`` filters by a vector of pixels. Per column it loads one vector of the input and
+``t`` weights that lie side by side, and does ``t`` vector multiply-adds. The input has a halo of zeros (`layout`), so
+padding needs no comparison. Three forms share this schedule: dense (columns are loops over channel and kernel position),
+column (a table holds each kept column's offset), depthwise (columns are the kernel positions of one channel).
+Rows are rounded up to whole vectors: what is computed beyond a row's end is dropped when the tile is stored.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from tvm import s_tir, te
+
+from ..layer_shape import LayerShape
+from .epilogue import inline_epilogue
+from .tile import Tile, largest_divisor, work_group
+
+__all__ = ["ConvTask", "column_conv", "column_offsets", "dense_conv", "pack_weight", "schedule_conv"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConvTask:
+    """A convolution with its tile: all that computation and schedule need beside the tensors."""
+
+    shape: LayerShape
+    tile: Tile
+    padding: tuple[int, int]
+    batch: int
+
+    @property
+    def padded_filters(self) -> int:
+        """Filters rounded up to whole tiles."""
+        return -(-self.shape.c_out // self.tile.filters) * self.tile.filters
+
+    @property
+    def padded_width(self) -> int:
+        """Output width rounded up to whole vectors."""
+        return -(-self.shape.output_hw[1] // self.tile.pixels) * self.tile.pixels
+
+    @property
+    def tiled_shape(self) -> tuple[int, int, int, int]:
+        """Shape of the accumulator."""
+        return (self.batch, self.padded_filters, self.shape.output_hw[0], self.padded_width)
+
+    @property
+    def output_shape(self) -> tuple[int, int, int, int]:
+        """Shape of the result."""
+        return (self.batch, self.shape.c_out, *self.shape.output_hw)
+
+
+def pack_weight(matrix: npt.NDArray[np.float32], task: ConvTask) -> npt.NDArray[np.float32]:
+    """GEMM matrix ``(filters, columns)`` to ``(filters / t, columns, t)``; missing filters of the last tile are 0."""
+    filters, columns = matrix.shape
+    padded = np.zeros((task.padded_filters, columns), np.float32)
+    padded[:filters] = matrix
+    packed = padded.reshape(-1, task.tile.filters, columns).transpose(0, 2, 1)
+    return np.ascontiguousarray(packed)
+
+
+def column_offsets(columns: npt.NDArray[np.int32], task: ConvTask, strides: tuple[int, ...]) -> npt.NDArray[np.int32]:
+    """Address of each column's input at output pixel (0, 0), relative to input element (0, 0, 0).
+
+    Args:
+        columns: Kept columns, flat indices into ``c_in*kh*kw``.
+        task: The convolution.
+        strides: Of the input's layout.
+    """
+    kh, kw = task.shape.kernel
+    channel, y, x = columns // (kh * kw), columns % (kh * kw) // kw, columns % kw
+    rows = y * task.shape.dilation[0] - task.padding[0]
+    return np.asarray(channel * strides[1] + rows * strides[2] + x * task.shape.dilation[1] - task.padding[1], np.int32)
+
+
+def dense_conv(x: te.Tensor, weight: te.Tensor, task: ConvTask, attrs: dict[str, Any]) -> te.Tensor:
+    """Every column, also of grouped and depthwise convolutions; ``weight`` is packed."""
+    shape, t = task.shape, task.tile.filters
+    (kh, kw), (sy, sx), (dy, dx), (top, left) = shape.kernel, shape.stride, shape.dilation, task.padding
+    per_group, filters_per_group = shape.c_in // shape.groups, shape.c_out // shape.groups
+    c = te.reduce_axis((0, per_group), name="c")
+    ky = te.reduce_axis((0, kh), name="ky")
+    kx = te.reduce_axis((0, kw), name="kx")
+
+    def value(n: Any, f: Any, i: Any, j: Any) -> Any:
+        channel = c if shape.groups == 1 else te.indexdiv(f, filters_per_group) * per_group + c
+        pixel = x[n, channel, i * sy + ky * dy - top, j * sx + kx * dx - left]
+        return te.sum(weight[te.indexdiv(f, t), (c * kh + ky) * kw + kx, te.indexmod(f, t)] * pixel, axis=[c, ky, kx])
+
+    return _crop(te.compute(task.tiled_shape, value, name="acc", attrs=attrs), task)
+
+
+def column_conv(
+    x: te.Tensor,
+    weight: te.Tensor,
+    offsets: te.Tensor,
+    task: ConvTask,
+    attrs: dict[str, Any],
+    *,
+    strides: tuple[int, ...],
+) -> te.Tensor:
+    """The kept columns only; ``offsets`` come from `column_offsets` with the same strides."""
+    (sy, sx), t = task.shape.stride, task.tile.filters
+    k = te.reduce_axis((0, task.shape.columns), name="k")
+
+    def value(n: Any, f: Any, i: Any, j: Any) -> Any:
+        # The last axis has stride 1, so an index into it is an address.
+        pixel = x[n, 0, 0, offsets[k] + i * (sy * strides[2]) + j * sx]
+        return te.sum(weight[te.indexdiv(f, t), k, te.indexmod(f, t)] * pixel, axis=k)
+
+    return _crop(te.compute(task.tiled_shape, value, name="acc", attrs=attrs), task)
+
+
+def _crop(acc: te.Tensor, task: ConvTask) -> te.Tensor:
+    return te.compute(task.output_shape, lambda n, f, i, j: acc[n, f, i, j], name="conv")
+
+
+def schedule_conv(sch: s_tir.Schedule, acc: Any, tile: Tile) -> None:
+    """Bind a fused convolution: work-groups over filters and pixels, a register tile per work-item."""
+    out = inline_epilogue(sch, acc)
+    n, f, i, j, *reduction = sch.get_loops(acc)
+    width, filters = int(sch.get(j).extent), int(sch.get(f).extent)
+    tiles = int(sch.get(i).extent) * (width // tile.pixels)
+    items_x = work_group(tiles, tile.work_items)
+    items_y = largest_divisor(filters // tile.filters, max(1, tile.work_items // items_x))
+    f_group, f_item, f_lane = sch.split(f, [None, items_y, tile.filters])
+    j_tile, j_lane = sch.split(j, [None, tile.pixels])
+    p_group, p_item = sch.split(sch.fuse(i, j_tile), [None, items_x])
+    sch.reorder(n, f_group, p_group, f_item, p_item, *reduction, f_lane, j_lane)
+    for loop, axis in ((n, "blockIdx.z"), (f_group, "blockIdx.y"), (p_group, "blockIdx.x")):
+        sch.bind(loop, axis)
+    sch.bind(f_item, "threadIdx.y")
+    sch.bind(p_item, "threadIdx.x")
+    sch.set_scope(acc, 0, "local")
+    sch.reverse_compute_at(out, p_item)
+    *_, out_filter, out_pixel = sch.get_loops(out)
+    sch.vectorize(j_lane)
+    sch.unroll(f_lane)
+    sch.unroll(out_filter)
+    if width == int(_row_length(sch, out)):
+        sch.vectorize(out_pixel)
+    sch.decompose_reduction(acc, reduction[0])
+
+
+def _row_length(sch: s_tir.Schedule, out: Any) -> int:
+    return int(sch.get(out).writes[0].source.shape[-1])

@@ -1,0 +1,78 @@
+"""Vectors in generated OpenCL C, written as the language has them.
+
+TVM spells a broadcast ``(float8)(e, e, …)`` and a load of neighbours that it cannot prove aligned element by element,
+through a vector of indices. OpenCL's vector loads need no alignment, so:
+
+    (float8)(e, e, …)                                          =>  (float8)(e)
+    int8 v = (int8)((b)+(1*0), (b)+(1*1), …);  … (float8)(p[v.s0],p[v.s1],…)   =>  int v = b;  … vload8(0, p + v)
+
+Text that has neither form is returned as it is.
+"""
+
+from __future__ import annotations
+
+import re
+
+__all__ = ["tidy_vectors"]
+
+_CONSTRUCTOR = re.compile(r"\(float([248])\)\(")
+_INDEX = re.compile(r"int([248]) (\w+) = \(int\1\)\(")
+_TERM = re.compile(r"\((?P<base>.*)\)\+\(1\*(?P<lane>\d+)\)")
+
+
+def tidy_vectors(source: str) -> str:
+    """The same program with broadcasts and contiguous loads in their short form."""
+    source, contiguous = _scalar_indices(source)
+    for name, lanes in contiguous.items():
+        elements = ",".join(rf"(?P={'p'})\[{name}\.s{lane:x}\]" for lane in range(1, lanes))
+        gather = rf"\(float{lanes}\)\((?P<p>\w+)\[{name}\.s0\],{elements}\)"
+        source = re.sub(gather, rf"vload{lanes}(0, \g<p> + {name})", source)
+    return _collapse_broadcasts(source)
+
+
+def _scalar_indices(source: str) -> tuple[str, dict[str, int]]:
+    """Turn index vectors of neighbours into their first element; returns those names with their lanes."""
+    contiguous: dict[str, int] = {}
+    lines = source.split("\n")
+    for number, line in enumerate(lines):
+        match = _INDEX.search(line)
+        if match is None:
+            continue
+        terms, _ = _arguments(line, match.end())
+        parsed = [_TERM.fullmatch(term) for term in terms]
+        bases = {term["base"] for term in parsed if term}
+        name = match[2]
+        # Every use must be a whole gather, since the name becomes a scalar.
+        if None not in parsed and len(bases) == 1 and name not in contiguous and source.count(f" {name} =") == 1:
+            contiguous[name] = int(match[1])
+            lines[number] = f"{line[: match.start()]}int {name} = {bases.pop()};"
+    return "\n".join(lines), contiguous
+
+
+def _collapse_broadcasts(source: str) -> str:
+    parts, position = [], 0
+    for match in _CONSTRUCTOR.finditer(source):
+        if match.start() < position:
+            continue
+        elements, end = _arguments(source, match.end())
+        if len(elements) > 1 and len(set(elements)) == 1:
+            parts += [source[position : match.end()], elements[0], ")"]
+            position = end
+    return "".join([*parts, source[position:]])
+
+
+def _arguments(source: str, start: int) -> tuple[list[str], int]:
+    """Arguments of the call whose opening parenthesis ends at ``start``, and where its closing one ends."""
+    elements, depth, begin = [], 0, start
+    for position in range(start, len(source)):
+        character = source[position]
+        if character in "([":
+            depth += 1
+        elif character in ")]":
+            if depth == 0:
+                return [*elements, source[begin:position].strip()], position + 1
+            depth -= 1
+        elif character == "," and depth == 0:
+            elements.append(source[begin:position].strip())
+            begin = position + 1
+    raise ValueError("unbalanced parentheses in generated source")
