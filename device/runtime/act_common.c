@@ -1,0 +1,49 @@
+/* Errors, checksums and the clock. */
+#include "act_internal.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+
+act_status act_fail(act_error *error, act_status status, const char *format, ...) {
+  va_list arguments;
+  va_start(arguments, format);
+  error->status = status;
+  vsnprintf(error->message, sizeof error->message, format, arguments);
+  va_end(arguments);
+  return status;
+}
+
+/* CRC-32 of zlib, eight bytes at a time: packages reach hundreds of megabytes. */
+uint32_t act_crc32(uint32_t crc, const void *data, size_t size) {
+  static uint32_t table[8][256];
+  if (table[0][1] == 0) {
+    for (uint32_t i = 0; i < 256; i++) {
+      uint32_t value = i;
+      for (int bit = 0; bit < 8; bit++) value = value & 1 ? 0xEDB88320u ^ (value >> 1) : value >> 1;
+      table[0][i] = value;
+    }
+    for (int slice = 1; slice < 8; slice++)
+      for (int i = 0; i < 256; i++)
+        table[slice][i] = table[0][table[slice - 1][i] & 255] ^ (table[slice - 1][i] >> 8);
+  }
+  const unsigned char *bytes = data;
+  crc = ~crc;
+  for (; size >= 8; size -= 8, bytes += 8) {
+    uint32_t low, high;
+    memcpy(&low, bytes, 4);
+    memcpy(&high, bytes + 4, 4);
+    low ^= crc;
+    crc = table[7][low & 255] ^ table[6][low >> 8 & 255] ^ table[5][low >> 16 & 255] ^ table[4][low >> 24] ^
+          table[3][high & 255] ^ table[2][high >> 8 & 255] ^ table[1][high >> 16 & 255] ^ table[0][high >> 24];
+  }
+  for (; size > 0; size--, bytes++) crc = table[0][(crc ^ *bytes) & 255] ^ (crc >> 8);
+  return ~crc;
+}
+
+double act_now_ms(void) {
+  struct timespec now;
+  clock_gettime(CLOCK_MONOTONIC, &now);
+  return (double)now.tv_sec * 1e3 + (double)now.tv_nsec * 1e-6;
+}

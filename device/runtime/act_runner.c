@@ -1,0 +1,312 @@
+/* act-runner: lists devices, checks, verifies, times and runs packages; the result is one line on stdout:
+ *
+ *   RESULT <nonce> <length of json> <crc32 of json, hexadecimal> <json>
+ *
+ * printed for failures too, with {"status": ..., "message": ...}; the exit code is the act_status. */
+#include "act_internal.h"
+
+#include <math.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const char usage[] =
+    "usage: act-runner devices | check PACKAGE | verify PACKAGE | time PACKAGE | run PACKAGE --input FILE --output FILE\n"
+    "  --device N       index in `act-runner devices` (0)\n"
+    "  --nonce TEXT     letters and digits that the result line repeats (0)\n"
+    "  --tolerance X    largest relative error of the verification (0.001)\n"
+    "  --warmup N, --warmup-ms X, --runs N, --bursts N, --burst-runs N, --profile N, --max-seconds X   for `time`\n"
+    "  --input FILE     float32 inputs, one after another; --output FILE gets the outputs\n";
+
+typedef struct {
+  const char *command, *package, *nonce, *input, *output;
+  uint32_t device;
+  double tolerance;
+  act_timing_options timing;
+} options_t;
+
+/* A growing text; `failed` when memory ran out. */
+typedef struct {
+  char *text;
+  size_t length, capacity;
+  int failed;
+} json_t;
+
+#if defined(__GNUC__)
+__attribute__((format(printf, 2, 3)))
+#endif
+static void add(json_t *json, const char *format, ...) {
+  va_list arguments;
+  va_start(arguments, format);
+  int needed = vsnprintf(NULL, 0, format, arguments);
+  va_end(arguments);
+  if (needed < 0 || json->failed) {
+    json->failed = 1;
+    return;
+  }
+  size_t length = json->length + (size_t)needed;
+  if (length + 1 > json->capacity) {
+    size_t capacity = 2 * length + 1024;
+    char *text = realloc(json->text, capacity);
+    if (text == NULL) {
+      json->failed = 1;
+      return;
+    }
+    json->text = text;
+    json->capacity = capacity;
+  }
+  va_start(arguments, format);
+  vsnprintf(json->text + json->length, json->capacity - json->length, format, arguments);
+  va_end(arguments);
+  json->length = length;
+}
+
+/* Quotes a text; drivers and build logs are not trusted to be UTF-8. */
+static void add_text(json_t *json, const char *text) {
+  add(json, "\"");
+  for (const unsigned char *c = (const unsigned char *)text; *c != 0; c++) {
+    if (*c == '"' || *c == '\\') add(json, "\\%c", *c);
+    else if (*c < 0x20) add(json, "\\u%04x", *c);
+    else if (*c < 0x7f) add(json, "%c", *c);
+    else add(json, "?");
+  }
+  add(json, "\"");
+}
+
+static void add_number(json_t *json, double value) {
+  if (isfinite(value)) add(json, "%.9g", value);
+  else add(json, "null");
+}
+
+static void add_numbers(json_t *json, const char *key, const double *values, size_t count) {
+  add(json, ", \"%s\": [", key);
+  for (size_t i = 0; i < count; i++) {
+    if (i > 0) add(json, ", ");
+    add_number(json, values[i]);
+  }
+  add(json, "]");
+}
+
+static void add_field(json_t *json, const char *key, const char *text) {
+  add(json, ", \"%s\": ", key);
+  add_text(json, text);
+}
+
+static void add_device(json_t *json, const act_device_info *info) {
+  add(json, "{\"index\": %u", info->index);
+  add_field(json, "platform", info->platform);
+  add_field(json, "platform_version", info->platform_version);
+  add_field(json, "name", info->name);
+  add_field(json, "vendor", info->vendor);
+  add_field(json, "version", info->version);
+  add_field(json, "driver", info->driver);
+  add_field(json, "type", info->type);
+  add(json, ", \"compute_units\": %u, \"global_memory_bytes\": %llu, \"max_allocation_bytes\": %llu",
+      info->compute_units, (unsigned long long)info->global_memory_bytes,
+      (unsigned long long)info->max_allocation_bytes);
+  add(json, ", \"local_memory_bytes\": %llu, \"max_work_group_size\": %llu, \"base_alignment_bytes\": %u",
+      (unsigned long long)info->local_memory_bytes, (unsigned long long)info->max_work_group_size,
+      info->base_alignment_bytes);
+  add(json, ", \"has_fp16\": %s}", info->has_fp16 ? "true" : "false");
+}
+
+static act_status list_devices(json_t *json, act_error *error) {
+  act_device_info *devices;
+  size_t count;
+  act_status status = act_device_list(&devices, &count, error);
+  if (status != ACT_OK) return status;
+  add(json, ", \"devices\": [");
+  for (size_t i = 0; i < count; i++) {
+    if (i > 0) add(json, ", ");
+    add_device(json, &devices[i]);
+  }
+  add(json, "]");
+  free(devices);
+  return ACT_OK;
+}
+
+/* Runs every input of the file; the outputs go to a temporary name that is then renamed. */
+static act_status run_file(act_session *session, const act_package *package, const options_t *options, json_t *json,
+                           act_error *error) {
+  size_t input_bytes = act_package_input_bytes(package), output_bytes = act_package_output_bytes(package), runs = 0;
+  size_t name_size = strlen(options->output) + sizeof ".part";
+  char *name = malloc(name_size);
+  float *input = malloc(input_bytes), *output = malloc(output_bytes);
+  FILE *from = NULL, *to = NULL;
+  act_status status = ACT_OK;
+  if (name == NULL || input == NULL || output == NULL) {
+    status = act_fail(error, ACT_ERROR_MEMORY, "out of memory for input and output");
+  } else {
+    snprintf(name, name_size, "%s.part", options->output);
+    from = fopen(options->input, "rb");
+    to = from != NULL ? fopen(name, "wb") : NULL;
+    if (to == NULL)
+      status = act_fail(error, ACT_ERROR_FILE, "cannot open %s", from == NULL ? options->input : name);
+  }
+  for (size_t got; status == ACT_OK && (got = fread(input, 1, input_bytes, from)) > 0;) {
+    if (got != input_bytes)
+      status = act_fail(error, ACT_ERROR_FILE, "%s ends in the middle of an input of %zu bytes", options->input,
+                        input_bytes);
+    else
+      status = act_session_run(session, input, input_bytes, output, output_bytes, error);
+    if (status == ACT_OK && fwrite(output, 1, output_bytes, to) != output_bytes)
+      status = act_fail(error, ACT_ERROR_FILE, "cannot write %s", name);
+    runs += status == ACT_OK;
+  }
+  if (status == ACT_OK && ferror(from)) status = act_fail(error, ACT_ERROR_FILE, "cannot read %s", options->input);
+  if (from != NULL) fclose(from);
+  if (to != NULL && fclose(to) != 0 && status == ACT_OK)
+    status = act_fail(error, ACT_ERROR_FILE, "cannot write %s", name);
+  if (to != NULL && status == ACT_OK && rename(name, options->output) != 0)
+    status = act_fail(error, ACT_ERROR_FILE, "cannot rename %s to %s", name, options->output);
+  if (to != NULL && status != ACT_OK) remove(name);
+  add(json, ", \"runs\": %zu", runs);
+  free(name);
+  free(input);
+  free(output);
+  return status;
+}
+
+static act_status time_session(act_session *session, const options_t *options, json_t *json, act_error *error) {
+  act_timing timing;
+  act_status status = act_session_time(session, &options->timing, &timing, error);
+  if (status != ACT_OK) return status;
+  add_numbers(json, "single_ms", timing.single_ms, timing.single_count);
+  add_numbers(json, "burst_ms", timing.burst_ms, timing.burst_count);
+  add_numbers(json, "step_us", timing.step_us, timing.step_count);
+  add(json, ", \"burst_runs\": %u", options->timing.burst_runs);
+  act_timing_free(&timing);
+  return ACT_OK;
+}
+
+static act_status use_device(const act_package *package, const options_t *options, json_t *json, act_error *error) {
+  act_session *session;
+  act_status status = act_session_create(package, options->device, &session, error);
+  if (status != ACT_OK) return status;
+  add(json, ", \"device\": ");
+  add_device(json, act_session_device(session));
+  add(json, ", \"build_ms\": ");
+  add_number(json, act_session_build_ms(session));
+  if (strcmp(options->command, "run") == 0) {
+    status = run_file(session, package, options, json, error);
+  } else {
+    double relative_error = 0;
+    status = act_session_verify(session, options->tolerance, &relative_error, error);
+    add(json, ", \"verified_error\": ");
+    add_number(json, relative_error);
+    if (status == ACT_OK && strcmp(options->command, "time") == 0) status = time_session(session, options, json, error);
+  }
+  act_session_free(session);
+  return status;
+}
+
+static act_status use_package(const options_t *options, json_t *json, act_error *error) {
+  act_package *package;
+  act_status status = act_package_load(options->package, &package, error);
+  if (status != ACT_OK) return status;
+  add_field(json, "target", act_package_target(package));
+  add(json, ", \"steps\": %zu, \"arena_bytes\": %llu, \"weight_bytes\": %llu", act_package_step_count(package),
+      (unsigned long long)act_package_arena_bytes(package), (unsigned long long)act_package_weight_bytes(package));
+  if (strcmp(options->command, "check") != 0) status = use_device(package, options, json, error);
+  act_package_free(package);
+  return status;
+}
+
+static int parse_count(const char *text, uint32_t *value) {
+  char *end;
+  unsigned long parsed = strtoul(text, &end, 10);
+  *value = (uint32_t)parsed;
+  return *text >= '0' && *text <= '9' && *end == 0 && parsed <= 1000000000;
+}
+
+static int parse_real(const char *text, double *value) {
+  char *end;
+  *value = strtod(text, &end);
+  return end != text && *end == 0 && isfinite(*value) && *value >= 0;
+}
+
+static int parse_nonce(const char *text, const char **value) {
+  static const char allowed[] = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ";
+  size_t length = strlen(text);
+  *value = text;
+  return length > 0 && length <= 64 && strspn(text, allowed) == length;
+}
+
+static int parse_option(const char *name, const char *value, options_t *options) {
+  act_timing_options *timing = &options->timing;
+  if (strcmp(name, "--device") == 0) return parse_count(value, &options->device);
+  if (strcmp(name, "--nonce") == 0) return parse_nonce(value, &options->nonce);
+  if (strcmp(name, "--tolerance") == 0) return parse_real(value, &options->tolerance);
+  if (strcmp(name, "--warmup") == 0) return parse_count(value, &timing->warmup_runs);
+  if (strcmp(name, "--warmup-ms") == 0) return parse_real(value, &timing->warmup_ms);
+  if (strcmp(name, "--runs") == 0) return parse_count(value, &timing->single_runs);
+  if (strcmp(name, "--bursts") == 0) return parse_count(value, &timing->bursts);
+  if (strcmp(name, "--burst-runs") == 0) return parse_count(value, &timing->burst_runs) && timing->burst_runs > 0;
+  if (strcmp(name, "--profile") == 0) return parse_count(value, &timing->profile_runs);
+  if (strcmp(name, "--max-seconds") == 0) return parse_real(value, &timing->max_seconds);
+  if (strcmp(name, "--input") == 0) return (options->input = value) != NULL;
+  if (strcmp(name, "--output") == 0) return (options->output = value) != NULL;
+  return 0;
+}
+
+static int parse_options(int count, char **values, options_t *options) {
+  if (count < 2) return 0;
+  options->command = values[1];
+  int next = 2, listing = strcmp(values[1], "devices") == 0, run = strcmp(values[1], "run") == 0;
+  if (!listing) {
+    if (!run && strcmp(values[1], "check") != 0 && strcmp(values[1], "verify") != 0 && strcmp(values[1], "time") != 0)
+      return 0;
+    if (count < 3) return 0;
+    options->package = values[next++];
+  }
+  for (; next + 1 < count; next += 2)
+    if (!parse_option(values[next], values[next + 1], options)) {
+      fprintf(stderr, "act-runner: wrong option: %s %s\n", values[next], values[next + 1]);
+      return 0;
+    }
+  return next == count && (!run || (options->input != NULL && options->output != NULL));
+}
+
+static const char *status_name(act_status status) {
+  switch (status) {
+    case ACT_OK: return "ok";
+    case ACT_ERROR_USAGE: return "usage";
+    case ACT_ERROR_FILE: return "file";
+    case ACT_ERROR_PACKAGE: return "bad_package";
+    case ACT_ERROR_DEVICE: return "no_device";
+    case ACT_ERROR_BUILD: return "build_failure";
+    case ACT_ERROR_LAUNCH: return "launch_failure";
+    case ACT_ERROR_OUTPUT: return "wrong_output";
+    case ACT_ERROR_MEMORY: return "out_of_memory";
+  }
+  return "unknown";
+}
+
+int main(int count, char **values) {
+  options_t options = {.nonce = "0", .tolerance = 1e-3};
+  options.timing = (act_timing_options){.warmup_runs = 10, .warmup_ms = 500, .single_runs = 100, .bursts = 10,
+                                        .burst_runs = 10, .profile_runs = 10, .max_seconds = 10};
+  if (!parse_options(count, values, &options)) {
+    fputs(usage, stderr);
+    return ACT_ERROR_USAGE;
+  }
+  act_error error = {ACT_OK, ""};
+  json_t json = {0}, fields = {0};
+  act_status status = options.package != NULL ? use_package(&options, &fields, &error) : list_devices(&fields, &error);
+  add(&json, "{\"status\": \"%s\"", status_name(status));
+  if (status != ACT_OK) {
+    add_field(&json, "message", error.message);
+    fprintf(stderr, "act-runner: %s\n", error.message);
+  }
+  if (fields.length > 0) add(&json, "%s", fields.text);
+  add(&json, "}");
+  if (json.failed || fields.failed) {
+    fputs("act-runner: out of memory\n", stderr);
+    return ACT_ERROR_MEMORY;
+  }
+  printf("RESULT %s %zu %08x %s\n", options.nonce, json.length, act_crc32(0, json.text, json.length), json.text);
+  free(json.text);
+  free(fields.text);
+  return fflush(stdout) == 0 ? (int)status : ACT_ERROR_FILE;
+}
