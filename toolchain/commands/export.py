@@ -61,13 +61,14 @@ def export_checked(opened: OpenedNetwork, path: Path, *, dense: bool) -> float:
         EqualityError: If the file computes something else; that is a bug.
     """
     import numpy as np
+    import torch
 
     from ..classifiers import OnnxClassifier
-    from ..equality_chain import ONNX_TOLERANCE, check_equal, outputs_of
+    from ..equality_chain import ONNX_TOLERANCE, compare_arrays, outputs_of
     from ..export import export_onnx
 
     network = opened.network
     export_onnx(network, path, preprocessing=opened.preprocessing, dense=dense)
     inputs = np.random.default_rng(0).standard_normal((_PROBES, *network.input_shape), dtype=np.float32)
-    found, expected = OnnxClassifier(path)(inputs), outputs_of(network.module, inputs)
-    return check_equal("network = onnxruntime", found, expected, tolerance=ONNX_TOLERANCE).difference
+    found, expected = OnnxClassifier(path)(inputs), outputs_of(network.module, torch.from_numpy(inputs))
+    return compare_arrays("network = onnxruntime", found, expected, tolerance=ONNX_TOLERANCE).difference

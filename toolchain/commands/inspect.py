@@ -140,7 +140,7 @@ def describe_package(path: Path) -> dict[str, Any]:
         "weight_bytes": len(package.weights),
         "arena_bytes": package.arena_bytes,
         "macs": package.macs,
-        "modelled_latency_ms": sum(step.modelled_us for step in package.steps) / 1000,
+        "modelled_kernels_ms": sum(step.modelled_us for step in package.steps) / 1000,
         "preprocessing": package.preprocessing,
         "metadata": package.metadata,
         "steps": steps,
@@ -239,7 +239,7 @@ def _show_package(values: dict[str, Any]) -> None:
     headings = ("step", "operator", "kernel", "global", "local", "MACs", "modelled µs")
     print_table(headings, rows, right=("step", "MACs", "modelled µs"))
     print()
-    modelled = milliseconds_text(values["modelled_latency_ms"])
+    modelled = milliseconds_text(values["modelled_kernels_ms"])
     print_fields(
         [
             ("target", f"{values['target']}, {values['backend']}, batch {values['batch']}, {values['precision']}"),
@@ -250,7 +250,7 @@ def _show_package(values: dict[str, Any]) -> None:
                 f"{bytes_text(values['weight_bytes'])} weights, {bytes_text(values['arena_bytes'])} activations",
             ),
             ("MACs", f"{values['macs']:,}"),
-            ("kernels", f"{values['kernels']} for {len(values['steps'])} steps, {modelled} modelled"),
+            ("kernels", f"{values['kernels']} for {len(values['steps'])} steps, {modelled} modelled in kernels"),
             ("size", bytes_text(values["file_bytes"])),
         ]
     )

@@ -66,11 +66,11 @@ def test_package(tmp_path, capsys):
     write_package(path, _package())
     found = _json(capsys, "inspect", str(path))
     assert (found["kind"], found["target"], found["batch"], found["precision"]) == ("package", "host-opencl", 1, "fp32")
-    assert found["modelled_latency_ms"] == pytest.approx(0.0125)
+    assert found["modelled_kernels_ms"] == pytest.approx(0.0125)
     assert found["steps"][0]["source_operator"] == "layer1.conv"
     assert main(["inspect", str(path)]) == 0
     out = capsys.readouterr().out
-    assert "layer1.conv" in out and "0.013 ms modelled" in out
+    assert "layer1.conv" in out and "0.013 ms modelled in kernels" in out
 
 
 @pytest.mark.parametrize("damage", ["short", "altered", "empty"])
