@@ -109,7 +109,7 @@ def _dense_like(layer: ColumnConv2d) -> nn.Conv2d:
             dilation=layer.dilation,
             bias=False,
         )
-    dense.bias = layer.bias
+    dense.register_parameter("bias", layer.bias)
     return dense.train(layer.training)
 
 
@@ -129,7 +129,8 @@ def _packed_like(layer: nn.Conv2d | ColumnConv2d, columns: Tensor, matrix: nn.Pa
             bias=False,
         )
     packed.columns = columns.to(matrix.device)
-    packed.weight, packed.bias = matrix, layer.bias
+    packed.weight = matrix
+    packed.bias = layer.bias if isinstance(layer.bias, nn.Parameter) else None
     return packed.train(layer.training)
 
 

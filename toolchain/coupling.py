@@ -11,6 +11,7 @@ does not, or is not known, the group is frozen and says why; the network still w
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -121,9 +122,8 @@ class Coupling:
     @cached_property
     def offsets(self) -> Mapping[str, int]:
         """First unit number of each group: unit ``u`` of group ``g`` is number ``offsets[g] + u``."""
-        sizes = [group.size for group in self.groups]
-        starts = np.concatenate(([0], np.cumsum(sizes, dtype=np.int64)[:-1])) if sizes else []
-        return {group.name: int(start) for group, start in zip(self.groups, starts, strict=True)}
+        starts = itertools.accumulate((group.size for group in self.groups), initial=0)
+        return {group.name: start for group, start in zip(self.groups, starts, strict=False)}
 
     @property
     def total_units(self) -> int:

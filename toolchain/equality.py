@@ -21,7 +21,7 @@ def relative_difference(found: Values, expected: Values) -> float:
         expected: The same shape; gives the scale.
 
     Returns:
-        0 for equal values; infinity where a value is not finite, or where all of ``expected`` is 0 and ``found`` is not.
+        0 for equal values; infinity where a value is not finite, or where ``expected`` is all 0 and ``found`` is not.
 
     Raises:
         ValueError: If the shapes differ or there is nothing to compare.

@@ -1,7 +1,8 @@
 """Masks: a plan as zeros in the full-size network, for masked training and for quick evaluation.
 
 A removed filter's row, bias, and its batch norm's gamma and beta are all zero, so that its channel is exactly zero
-after the batch norm in training and in evaluation. Nothing is folded into the next bias: that is inexact at padded borders.
+after the batch norm in training and in evaluation. Nothing is folded into the next bias: that is inexact at padded
+borders.
 """
 
 from __future__ import annotations

@@ -9,6 +9,7 @@ indices. Nothing in it is trusted: types, order, ranges and keys are checked, an
 from __future__ import annotations
 
 import difflib
+import itertools
 import json
 import os
 from collections.abc import Mapping
@@ -150,7 +151,7 @@ def _saved_plan(record: object, code_from_flag: str | None) -> SavedPlan:
     spec = ModelSpec.from_dict(_mapping("network", fields["network"]))
     if ":" in spec.name and spec.name != code_from_flag:
         raise PlanError(
-            f"it names code, {spec.name!r}, which is never run from a file; name the network by the flag --model instead"
+            f"it names code, {spec.name!r}, which is never run from a file; name the network by a flag instead"
         )
     return SavedPlan(
         plan=plan_from_dict({key: fields[key] for key in _PLAN_KEYS}),
@@ -192,7 +193,7 @@ def _check_keys(what: str, fields: Mapping[str, Any], known: tuple[str, ...], *,
 def _indices(what: str, value: object) -> IntArray:
     if not isinstance(value, list) or not value or not all(type(index) is int for index in value):
         raise PlanError(f"{what} must be a list of at least one whole number")
-    if value[0] < 0 or max(value) > MAX_INDEX or any(a >= b for a, b in zip(value, value[1:], strict=False)):
+    if value[0] < 0 or max(value) > MAX_INDEX or any(a >= b for a, b in itertools.pairwise(value)):
         raise PlanError(f"{what} must be sorted, without repetition, and in 0..{MAX_INDEX}")
     return np.array(value, dtype=np.int32)
 

@@ -291,8 +291,8 @@ def symmetric_padding(module: nn.Conv2d | ColumnConv2d) -> tuple[int, int] | Non
         spans = [d * (k - 1) for d, k in zip(module.dilation, module.kernel_size, strict=True)]
         even = module.padding_mode == "zeros" and module.padding == "same" and not any(span % 2 for span in spans)
         return (spans[0] // 2, spans[1] // 2) if even else None
-    vertical, horizontal = module.padding
-    return int(vertical), int(horizontal)
+    padding = module.padding
+    return int(padding[0]), int(padding[1])
 
 
 def _packs_columns(module: nn.Module) -> bool:
