@@ -1,8 +1,8 @@
 """What is known of each Adreno GPU, as values; a target's latency model and its limits start from these.
 
-The 640's figures were measured with microsoft/ArchProbe on a Pixel 4. Of the others, compute units, clock and peak rate are
-published figures or the middle of a published range, and memory bandwidth is recalled except where measured; ``sources``
-says which. Cache sizes and bandwidths of the others are taken from the 640.
+The 640's figures were measured with microsoft/ArchProbe on a Pixel 4. Of the others, compute units, clock and peak rate
+are published figures or the middle of a published range, and memory bandwidth is recalled except where measured;
+``sources`` says which. Cache sizes and bandwidths of the others are taken from the 640.
 """
 
 from dataclasses import dataclass

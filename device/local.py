@@ -1,0 +1,216 @@
+"""OpenCL devices of this machine, used through ``act-runner`` in a process of its own.
+
+Their OpenCL comes from ``$ACT_OPENCL_LIBRARY`` where that is set, else from pip (PoCL beside pyopencl, found without
+importing it) and from the system. They prove that a package is correct; their milliseconds say nothing about a phone's.
+"""
+
+import hashlib
+import importlib.util
+import json
+import os
+import platform
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .devices import DeviceInfo, RawTiming, TimingOptions
+from .errors import DeviceError, NoDeviceError
+from .runner import call_runner
+from .runtime.build import build_runner
+
+_LIST_TIMEOUT_S = 30.0
+_BUILD_TIMEOUT_S = 300.0  # a first run compiles every kernel
+
+
+@dataclass(frozen=True, kw_only=True)
+class OpenCLLibrary:
+    """One way to OpenCL: environment variables for the runner."""
+
+    description: str
+    environment: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LocalDeviceInfo(DeviceInfo):
+    """A local device and how the runner reaches it: library and index there."""
+
+    library: OpenCLLibrary
+    index: int
+
+
+def find_libraries() -> list[OpenCLLibrary]:
+    """The OpenCL libraries to try, best first."""
+    chosen = os.environ.get("ACT_OPENCL_LIBRARY")
+    if chosen:
+        return [OpenCLLibrary(description=chosen)]
+    return [*_pip_libraries(), OpenCLLibrary(description="system")]
+
+
+def _pip_libraries() -> list[OpenCLLibrary]:
+    spec = importlib.util.find_spec("pyopencl")
+    found = []
+    for home in (spec.submodule_search_locations or []) if spec is not None else []:
+        libraries = Path(home) / ".libs"
+        # The loader of the wheel crashes without PYOPENCL_HOME, and finds its drivers through the search path alone.
+        search_path = ":".join(filter(None, (str(libraries), os.environ.get("LD_LIBRARY_PATH"))))
+        for loader in sorted(libraries.glob("libOpenCL*.so*"))[:1]:
+            variables = {"ACT_OPENCL_LIBRARY": str(loader), "PYOPENCL_HOME": home, "LD_LIBRARY_PATH": search_path}
+            found.append(OpenCLLibrary(description="pip: pyopencl", environment=variables))
+    return found
+
+
+@dataclass(frozen=True, kw_only=True)
+class LibraryReport:
+    """What one OpenCL library offers: its devices, or the problem with it."""
+
+    library: OpenCLLibrary
+    devices: tuple[LocalDeviceInfo, ...] = ()
+    problem: str | None = None
+
+
+def probe_libraries() -> list[LibraryReport]:
+    """Ask every library for its devices; one that two of them find is kept with the first.
+
+    Raises:
+        RunnerBuildError: If the runner cannot be built.
+    """
+    runner = build_runner()
+    reports: list[LibraryReport] = []
+    known: set[str] = set()
+    for library in find_libraries():
+        environment = _environment(library.environment)
+        try:
+            result = call_runner(runner, ["devices"], environment=environment, timeout_s=_LIST_TIMEOUT_S)
+        except DeviceError as error:
+            reports.append(LibraryReport(library=library, problem=str(error)))
+            continue
+        count = sum(len(report.devices) for report in reports)
+        found = [_describe(values, library) for values in result["devices"]]
+        new = [info for info in found if info.fingerprint not in known]
+        known |= {info.fingerprint for info in new}
+        named = tuple(replace(info, id=f"opencl:{count + index}") for index, info in enumerate(new))
+        reports.append(LibraryReport(library=library, devices=named))
+    return reports
+
+
+def list_local_devices() -> list[LocalDeviceInfo]:
+    """All OpenCL devices, as ``opencl:0``, ``opencl:1``, …; empty where there is none.
+
+    Raises:
+        RunnerBuildError: If the runner cannot be built.
+    """
+    return [device for report in probe_libraries() for device in report.devices]
+
+
+def _environment(changes: Mapping[str, str]) -> dict[str, str]:
+    return {**os.environ, **changes}
+
+
+def _describe(values: Mapping[str, Any], library: OpenCLLibrary) -> LocalDeviceInfo:
+    identity = {key: values[key] for key in ("platform", "platform_version", "name", "vendor", "version", "driver")}
+    host = (values["compute_units"], platform.machine(), _cpu_model() if values["type"] == "cpu" else "")
+    digest = hashlib.sha256(json.dumps([identity, host], sort_keys=True).encode()).hexdigest()
+    return LocalDeviceInfo(
+        id="",  # given when all are known
+        name=values["name"],
+        vendor=values["vendor"],
+        platform=values["platform"],
+        driver=values["driver"],
+        version=values["version"],
+        type=values["type"],
+        compute_units=values["compute_units"],
+        global_memory_bytes=values["global_memory_bytes"],
+        max_work_group_size=values["max_work_group_size"],
+        local_memory_bytes=values["local_memory_bytes"],
+        has_fp16=values["has_fp16"],
+        fingerprint=digest[:16],
+        library=library,
+        index=values["index"],
+    )
+
+
+def _cpu_model() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(errors="replace").splitlines()
+    except OSError:
+        return ""
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "")
+
+
+class LocalOpenCLDevice:
+    """A device of this machine; every call is a process, so that a driver's crash is an error and not the end."""
+
+    def __init__(self, info: LocalDeviceInfo) -> None:
+        self._info = info
+
+    @property
+    def id(self) -> str:
+        """``opencl:N``."""
+        return self._info.id
+
+    @property
+    def info(self) -> LocalDeviceInfo:
+        """Name, driver, fingerprint and limits."""
+        return self._info
+
+    def verify(self, package: Path, *, tolerance: float = 1e-3) -> float:
+        """Run the verification input; return the error relative to the largest output."""
+        result = self._call("verify", package, "--tolerance", repr(tolerance), timeout_s=_BUILD_TIMEOUT_S)
+        return float(result["verified_error"])
+
+    def time(self, package: Path, options: TimingOptions) -> RawTiming:
+        """Verify, then measure single inferences, back-to-back ones, and each step's device time."""
+        values = {
+            "--tolerance": options.tolerance,
+            "--warmup": options.warmup,
+            "--warmup-ms": options.warmup_ms,
+            "--runs": options.runs,
+            "--bursts": options.bursts,
+            "--burst-runs": options.burst_runs,
+            "--profile": options.profile_runs,
+            "--max-seconds": options.max_seconds,
+        }
+        arguments = [text for name, value in values.items() for text in (name, repr(value))]
+        timeout_s = _BUILD_TIMEOUT_S + 10 * options.max_seconds
+        result = self._call("time", package, *arguments, timeout_s=timeout_s)
+        return RawTiming(
+            single_ms=tuple(result["single_ms"]),
+            burst_ms=tuple(result.get("burst_ms", ())),
+            step_us=tuple(result.get("step_us", ())),
+            verified_error=float(result["verified_error"]),
+            build_ms=float(result["build_ms"]),
+            memory_bytes=result["arena_bytes"] + result["weight_bytes"],
+        )
+
+    def run(self, package: Path, inputs: NDArray[np.float32], output_values: int) -> NDArray[np.float32]:
+        """Run each row of ``inputs`` through the package."""
+        with tempfile.TemporaryDirectory(prefix="act-run-") as name:
+            source, output = Path(name) / "input", Path(name) / "output"
+            np.ascontiguousarray(inputs, dtype="<f4").tofile(source)
+            # A second a run is far beyond what a network takes; a hang still ends.
+            timeout_s = _BUILD_TIMEOUT_S + len(inputs)
+            self._call("run", package, "--input", str(source), "--output", str(output), timeout_s=timeout_s)
+            values = np.fromfile(output, dtype="<f4").astype(np.float32, copy=False)
+        if values.size != len(inputs) * output_values:
+            raise DeviceError(f"{self.id} gave {values.size} values, expected were {len(inputs)} × {output_values}")
+        return values.reshape(len(inputs), output_values)
+
+    def state(self) -> dict[str, Any]:
+        """Load average of the last minute and the number of cores."""
+        return {"load_average": round(os.getloadavg()[0], 2), "cores": os.cpu_count() or 1}
+
+    def _call(self, command: str, package: Path, *arguments: str, timeout_s: float) -> dict[str, Any]:
+        environment = _environment(self._info.library.environment)
+        values = [command, str(package), "--device", str(self._info.index), *arguments]
+        result = call_runner(build_runner(), values, environment=environment, timeout_s=timeout_s)
+        found = result["device"]["name"], result["device"]["driver"]
+        if found != (self._info.name, self._info.driver):
+            raise NoDeviceError(
+                f"{self.id} was {self._info.name}, now {found[0]} is in its place: list the devices again"
+            )
+        return result

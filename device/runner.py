@@ -1,0 +1,85 @@
+"""Calls ``act-runner`` and trusts nothing it prints but a whole ``RESULT`` line with the caller's nonce."""
+
+import json
+import secrets
+import signal
+import subprocess
+import zlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from .errors import CandidateError, DeviceError, NoDeviceError
+from .package_format import PackageError
+
+_CANDIDATE_AT_FAULT: Final = ("build_failure", "launch_failure", "wrong_output", "out_of_memory")
+
+
+def call_runner(
+    runner: Path, arguments: Sequence[str], *, environment: Mapping[str, str], timeout_s: float
+) -> dict[str, Any]:
+    """Run one command and return the fields of its result.
+
+    Raises:
+        PackageError: If the runner refused the package.
+        NoDeviceError: If there is no such device.
+        CandidateError: If the package does not build or run, or gives a wrong output.
+        DeviceError: If the runner crashed, hung, or printed no whole result.
+    """
+    nonce = secrets.token_hex(8)
+    command = [str(runner), *arguments, "--nonce", nonce]
+    try:
+        done = subprocess.run(
+            command,
+            env=dict(environment),
+            capture_output=True,
+            timeout=timeout_s,
+            check=False,
+            stdin=subprocess.DEVNULL,
+        )
+    except subprocess.TimeoutExpired as error:
+        raise DeviceError(
+            f"the runner did not finish '{arguments[0]}' within {timeout_s:g} s and was stopped"
+        ) from error
+    except OSError as error:
+        raise DeviceError(f"the runner {runner} cannot be started: {error.strerror or error}") from error
+    log = done.stderr.decode(errors="replace").strip()[-2000:]
+    if done.returncode < 0:
+        name = signal.strsignal(-done.returncode) or f"signal {-done.returncode}"
+        raise DeviceError(f"the runner crashed at '{arguments[0]}' ({name}): a driver's or a kernel's fault\n{log}")
+    result = parse_result(done.stdout.decode(errors="replace"), nonce)
+    if result is None:
+        raise DeviceError(f"the runner printed no whole result (exit code {done.returncode})\n{log}")
+    _raise_failure(result)
+    return result
+
+
+def parse_result(text: str, nonce: str) -> dict[str, Any] | None:
+    """The JSON object of the line ``RESULT <nonce> <length> <crc32> <json>``; None when it is missing or damaged."""
+    for line in text.splitlines():
+        parts = line.split(" ", 4)
+        if len(parts) != 5 or parts[:2] != ["RESULT", nonce]:
+            continue
+        content = parts[4].encode()
+        if parts[2] != str(len(content)) or parts[3] != f"{zlib.crc32(content):08x}":
+            continue
+        try:
+            value = json.loads(content)
+        except json.JSONDecodeError:
+            continue
+        if isinstance(value, dict):
+            return value
+    return None
+
+
+def _raise_failure(result: Mapping[str, Any]) -> None:
+    status, message = result.get("status"), str(result.get("message", "no reason given"))
+    if status == "ok":
+        return
+    if status == "bad_package":
+        raise PackageError(f"the runner refuses the package: {message}")
+    if status == "no_device":
+        raise NoDeviceError(message)
+    if status in _CANDIDATE_AT_FAULT:
+        raise CandidateError(f"{str(status).replace('_', ' ')}: {message}", reason=str(status))
+    raise DeviceError(f"the runner failed ({status}): {message}")
