@@ -87,8 +87,9 @@ double act_session_build_ms(const act_session *session);
 act_status act_session_run(act_session *session, const float *input, size_t input_bytes, float *output,
                            size_t output_bytes, act_error *error);
 
-/* Runs the verification input twice (the second time over used memory). `*relative_error` is max|difference| / max|expected|,
- * infinite where the output is not finite; above `tolerance` the result is ACT_ERROR_OUTPUT. */
+/* Runs the verification input, another one, and the first again (a run must leave nothing behind that the next one sees).
+ * `*relative_error` is max|difference| / max|expected|, infinite where the output is not finite; above `tolerance` the
+ * result is ACT_ERROR_OUTPUT. */
 act_status act_session_verify(act_session *session, double tolerance, double *relative_error, act_error *error);
 
 typedef struct {
