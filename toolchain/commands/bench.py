@@ -46,7 +46,7 @@ def run(args: argparse.Namespace, progress: Progress) -> int:
             stats = measure(package, device, runs=args.runs, warmup=args.warmup)
         values = {"source": args.source, **jsonable_dict(stats.to_dict())}
         names = _kernel_names(package)
-        _keep(package, stats)
+        _keep(package, stats, progress)
     if kind_of(args.source) == "run":
         from ..run_folder import write_atomic
 
@@ -87,19 +87,24 @@ def _kernel_names(package: Path) -> list[str]:
     return [step.source_operator or content.kernels[step.kernel].name for step in content.steps]
 
 
-def _keep(package: Path, stats: "LatencyStats") -> None:
-    from ...device.database import LatencyDatabase
+def _keep(package: Path, stats: "LatencyStats", progress: Progress) -> None:
+    """Keep the measurement for later runs; it is printed even where that fails."""
+    from ...device.database import DatabaseError, LatencyDatabase
 
-    with LatencyDatabase() as database:
-        database.put_end_to_end(package, stats)
+    try:
+        with LatencyDatabase() as database:
+            database.put_end_to_end(package, stats)
+    except DatabaseError as error:
+        progress.warn(str(error))
 
 
 def _print(stats: "LatencyStats", names: list[str]) -> None:
     print_fields(
         [
-            ("device", stats.device),
+            ("device", f"{stats.device}, {stats.device_name}"),
             ("verified", f"output correct before timing (error {stats.verified_error:.1e})"),
             ("latency", f"p50 {milliseconds_text(stats.p50)}, p90 {milliseconds_text(stats.p90)}"),
+            ("back to back", milliseconds_text(stats.burst_p50)),
             ("measured", f"{len(stats.samples_ms)} runs, batch {stats.batch}, {stats.precision}"),
         ]
     )

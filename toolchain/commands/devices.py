@@ -70,7 +70,7 @@ def _check(args: argparse.Namespace, progress: Progress) -> int:
         with progress.stage("compile a small network"):
             package = _small_package(Path(folder))
         for device in devices:
-            with progress.stage(f"run it on {device.info.id}"):
+            with progress.stage(f"run it on {device.id}"):
                 results.append(measure(package, device, runs=20, warmup=5))
     if args.json:
         print_json([stats.to_dict() for stats in results])

@@ -37,7 +37,7 @@ def test_doctor_without_c_compiler_says_what_to_install(capsys, monkeypatch, tmp
     assert main(["doctor", "--json"]) == 3
     checks = {check["name"]: check for check in json.loads(capsys.readouterr().out)["checks"]}
     assert not checks["runner"]["ok"]
-    assert "gcc" in checks["runner"]["advice"]
+    assert "gcc" in checks["runner"]["found"]
     assert checks["python"]["ok"] and checks["torch"]["ok"]
 
 

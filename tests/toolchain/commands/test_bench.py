@@ -1,0 +1,155 @@
+"""`act bench`, `act devices` and `act eval` on a real local OpenCL device."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+from act.device.database import LatencyDatabase
+from act.device.package_format import read_package, write_package
+from act.toolchain.cli import main
+
+
+def _devices():
+    from act.device.errors import DeviceError
+    from act.device.local import list_local_devices
+
+    try:
+        return list_local_devices()
+    except DeviceError:
+        return []
+
+
+@pytest.fixture(scope="module")
+def device():
+    found = _devices()
+    if not found:
+        pytest.skip("needs a C compiler and an OpenCL device: pip install pyopencl pocl-binary-distribution")
+    return found[0]
+
+
+@pytest.fixture(autouse=True)
+def own_database(tmp_path, monkeypatch):
+    monkeypatch.setenv("ACT_DATABASE", str(tmp_path / "latency.sqlite"))
+    return tmp_path / "latency.sqlite"
+
+
+@pytest.fixture(scope="module")
+def delivered_run(finished_run, tmp_path_factory, device):
+    """The run with its ONNX file and package."""
+    folder = tmp_path_factory.mktemp("delivered") / "run"
+    shutil.copytree(finished_run, folder)
+    onnx, package = folder / "model.onnx", folder / "model.actpkg"
+    assert main(["export", str(finished_run), "--out", str(onnx), "--quiet"]) == 0
+    assert main(["compile", str(onnx), "--target", "adreno640", "--out", str(package), "--quiet"]) == 0
+    return folder
+
+
+def _json(capsys, *arguments):
+    code = main([*map(str, arguments), "--json"])
+    out, err = capsys.readouterr()
+    assert code == 0, err
+    return json.loads(out)
+
+
+@pytest.mark.opencl
+def test_package_is_verified_timed_and_kept(delivered_run, device, own_database, capsys):
+    package = delivered_run / "model.actpkg"
+    result = _json(capsys, "bench", package, "--runs", "12", "--warmup", "2")
+    assert (result["kind"], result["device"], result["batch"]) == ("measured", device.id, 1)
+    assert len(result["samples_ms"]) == 12
+    assert 0 < result["p50"] <= result["p90"]
+    assert result["verified_error"] < 1e-3
+    assert len(result["per_kernel_us"]) == len(read_package(package).steps)
+    with LatencyDatabase(own_database) as database:
+        (kept,) = database.get_end_to_end(package, device.fingerprint)
+    assert kept.p50 == result["p50"]
+
+
+@pytest.mark.opencl
+def test_run_keeps_its_measurement(delivered_run, capsys):
+    assert main(["bench", str(delivered_run), "--runs", "5"]) == 0
+    out = capsys.readouterr().out
+    assert "output correct before timing" in out
+    assert "slowest of" in out
+    assert len(json.loads((delivered_run / "bench.json").read_text())["samples_ms"]) == 5
+
+
+@pytest.mark.opencl
+def test_onnx_is_compiled_first(delivered_run, capsys):
+    result = _json(capsys, "bench", delivered_run / "model.onnx", "--runs", "5")
+    assert result["p50"] > 0
+    assert {path.name for path in delivered_run.iterdir()} >= {"model.onnx", "model.actpkg"}
+
+
+@pytest.mark.opencl
+def test_broken_database_does_not_lose_the_measurement(delivered_run, own_database, capsys):
+    own_database.write_text("this is no database, and long enough to be noticed as such " * 40)
+    assert main(["bench", str(delivered_run / "model.actpkg"), "--runs", "5"]) == 0
+    out, err = capsys.readouterr()
+    assert "p50" in out
+    assert "ACT_DATABASE" in err
+
+
+@pytest.mark.opencl
+def test_wrong_output_is_never_timed(delivered_run, tmp_path, capsys):
+    package = read_package(delivered_run / "model.actpkg")
+    wrong = tmp_path / "wrong.actpkg"
+    fields = {name: getattr(package, name) for name in package.__dataclass_fields__}
+    write_package(wrong, type(package)(**{**fields, "verification_output": package.verification_output + 1}))
+    assert main(["bench", str(wrong)]) == 3
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert "wrong output" in err
+
+
+@pytest.mark.opencl
+def test_three_forms_of_one_network_agree(delivered_run, capsys):
+    answers = [
+        _json(capsys, "eval", source, "--data", "digits", "--seed", "3", "--limit", "60")["correct"]
+        for source in (delivered_run, delivered_run / "model.onnx", delivered_run / "model.actpkg")
+    ]
+    assert len(set(answers)) == 1
+
+
+@pytest.mark.opencl
+def test_package_on_images_of_another_size(delivered_run, tmp_path, capsys):
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 255, (60, 12, 12, 1), dtype=np.uint8)
+    np.savez(tmp_path / "d.npz", x=images, y=np.arange(60) % 10)
+    assert main(["eval", str(delivered_run / "model.actpkg"), "--data", f"npz:{tmp_path / 'd.npz'}"]) == 2
+    assert "8×8" in capsys.readouterr().err
+
+
+@pytest.mark.opencl
+def test_unknown_device(delivered_run, device, capsys):
+    assert main(["bench", str(delivered_run), "--device", "opencl:99"]) == 3
+    assert f"known devices: {device.id}" in capsys.readouterr().err
+
+
+@pytest.mark.opencl
+def test_phone(delivered_run, device, capsys):
+    assert main(["bench", str(delivered_run), "--device", "adb:R58M123"]) == 3
+    assert "adb" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("content", [b"", b"ACTPKG", b"x" * 5000])
+def test_damaged_package(tmp_path, capsys, content):
+    (tmp_path / "m.actpkg").write_bytes(content)
+    assert main(["bench", str(tmp_path / "m.actpkg")]) == 2
+    assert "m.actpkg" in capsys.readouterr().err
+
+
+@pytest.mark.opencl
+def test_devices_are_listed(device, capsys):
+    found = _json(capsys, "devices", "list")
+    assert found[0]["id"] == device.id
+    assert main(["devices"]) == 0
+    assert device.name in capsys.readouterr().out
+
+
+@pytest.mark.opencl
+def test_device_check(device, capsys):
+    (stats,) = _json(capsys, "devices", "check", "--device", device.id)
+    assert stats["device"] == device.id
+    assert stats["verified_error"] < 1e-3
