@@ -1,4 +1,4 @@
-/* Loads model.actpkg and checks all of it before anything is used: see act_package_parse. */
+/* Loads model.actpkg and checks all of it before anything is used: see check_all. */
 #include "act_internal.h"
 
 #include <limits.h>
@@ -210,7 +210,7 @@ static act_status check_io(const act_package *package, const uint32_t *indices, 
 }
 
 /* All checks of `package->data`, in the order in which one makes the next safe. */
-static act_status parse(act_package *package, act_error *error) {
+static act_status check_all(act_package *package, act_error *error) {
   act_status status = check_header(package, error);
   if (status == ACT_OK) status = check_sections(package, error);
   if (status == ACT_OK) status = copy_tables(package, error);
@@ -245,18 +245,31 @@ static act_status read_file(const char *path, act_package *package, act_error *e
   return ACT_OK;
 }
 
+/* Checks a package whose bytes are in place and hands it over, or frees it. */
+static act_status finish_loading(act_package *package, act_status status, act_package **result, act_error *error) {
+  if (status == ACT_OK) status = check_all(package, error);
+  if (status == ACT_OK) *result = package;
+  else act_package_free(package);
+  return status;
+}
+
 act_status act_package_load(const char *path, act_package **result, act_error *error) {
   *result = NULL;
   act_package *package = calloc(1, sizeof *package);
   if (package == NULL) return act_fail(error, ACT_ERROR_MEMORY, "out of memory");
-  act_status status = read_file(path, package, error);
-  if (status == ACT_OK) status = parse(package, error);
-  if (status != ACT_OK) {
-    act_package_free(package);
-    return status;
-  }
-  *result = package;
-  return ACT_OK;
+  return finish_loading(package, read_file(path, package, error), result, error);
+}
+
+act_status act_package_parse(const void *data, size_t size, act_package **result, act_error *error) {
+  *result = NULL;
+  act_package *package = calloc(1, sizeof *package);
+  if (package == NULL) return act_fail(error, ACT_ERROR_MEMORY, "out of memory");
+  act_status status = ACT_OK;
+  package->size = size;
+  package->data = malloc(size > 0 ? size : 1);
+  if (package->data == NULL) status = act_fail(error, ACT_ERROR_MEMORY, "out of memory for %zu bytes of package", size);
+  else if (size > 0) memcpy(package->data, data, size);
+  return finish_loading(package, status, result, error);
 }
 
 void act_package_free(act_package *package) {

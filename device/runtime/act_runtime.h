@@ -38,8 +38,9 @@ typedef struct {
 typedef struct act_package act_package;
 typedef struct act_session act_session;
 
-/* Reads and checks a file. */
+/* Reads and checks a file, or a copy of bytes in memory (an app's asset). */
 act_status act_package_load(const char *path, act_package **package, act_error *error);
+act_status act_package_parse(const void *data, size_t size, act_package **package, act_error *error);
 void act_package_free(act_package *package);
 
 /* Bytes of all inputs (float32, one tensor after another) and of all outputs. */

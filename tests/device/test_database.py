@@ -1,0 +1,116 @@
+import dataclasses
+import sqlite3
+import threading
+
+import pytest
+from act.device.database import DatabaseError, LatencyDatabase, default_path, kernel_key
+from act.device.harness import LatencyStats
+from act.device.package_format import PackageError
+
+
+@pytest.fixture
+def stats():
+    return LatencyStats(
+        device="opencl:0",
+        device_name="cpu",
+        fingerprint="f1",
+        batch=1,
+        precision="fp32",
+        p50=1.0,
+        p90=2.0,
+        mean=1.2,
+        samples_ms=(1.0, 2.0),
+        burst_p50=0.9,
+        burst_ms=(0.9,),
+        per_kernel_us=(10.0, 20.0),
+        verified_error=1e-7,
+        build_ms=3.0,
+        memory_bytes=100,
+        state={"before": {"load_average": 0.5}},
+    )
+
+
+def test_kernels_are_found_by_content_and_fingerprint(tmp_path):
+    with LatencyDatabase(tmp_path / "a.sqlite") as database:
+        assert database.get_kernel("k", "f1") is None
+        database.put_kernel("k", "f1", 12.5)
+        database.put_kernel("k", "f1", 13.5)
+        assert database.get_kernel("k", "f1") == 13.5
+        assert database.get_kernel("k", "f2") is None
+        for latency in (-1.0, float("nan"), float("inf")):
+            with pytest.raises(ValueError, match="must be finite"):
+                database.put_kernel("k", "f1", latency)
+    with LatencyDatabase(tmp_path / "a.sqlite") as database:
+        assert database.get_kernel("k", "f1") == 13.5
+
+
+def test_end_to_end_rows_survive_and_their_kernels_are_kept(tmp_path, conv_path, conv_package, stats):
+    with LatencyDatabase(tmp_path / "a.sqlite") as database:
+        database.put_end_to_end(conv_path, stats)
+        database.put_end_to_end(conv_path, dataclasses.replace(stats, p50=1.1))
+        assert [row.p50 for row in database.get_end_to_end(conv_path, "f1")] == [1.0, 1.1]
+        assert database.get_end_to_end(conv_path, "f1")[0] == stats
+        assert database.get_end_to_end(conv_path, "f2") == []
+        assert database.get_kernel(kernel_key(conv_package, 1), "f1") == 20.0
+
+
+def test_equal_steps_share_the_mean(tmp_path, write, conv_package, stats):
+    twice = dataclasses.replace(conv_package, steps=(conv_package.steps[0], *conv_package.steps))
+    with LatencyDatabase(tmp_path / "a.sqlite") as database:
+        database.put_end_to_end(write(twice), dataclasses.replace(stats, per_kernel_us=(10.0, 30.0, 5.0)))
+        assert database.get_kernel(kernel_key(twice, 0), "f1") == 20.0
+
+
+def test_kernel_key_depends_on_what_decides_latency_only(conv_package):
+    def changed(**changes):
+        step = dataclasses.replace(conv_package.steps[0], **changes)
+        return kernel_key(dataclasses.replace(conv_package, steps=(step, conv_package.steps[1])), 0)
+
+    key = kernel_key(conv_package, 0)
+    assert changed(source_operator="other", macs=1, modelled_us=9.0) == key
+    assert kernel_key(dataclasses.replace(conv_package, weights=bytes(len(conv_package.weights))), 0) == key
+    assert changed(local_size=(3, 1, 2)) != key
+    assert kernel_key(conv_package, 1) != key
+
+
+def test_a_file_that_is_no_database_or_of_another_version_is_named(tmp_path):
+    (tmp_path / "a.sqlite").write_text("not a database, but long enough to be taken for one" * 40)
+    with pytest.raises(DatabaseError, match=r"cannot use the latency database .*a\.sqlite"):
+        LatencyDatabase(tmp_path / "a.sqlite")
+    connection = sqlite3.connect(tmp_path / "b.sqlite")
+    connection.execute("PRAGMA user_version = 99")
+    connection.close()
+    with pytest.raises(DatabaseError, match="has version 99"):
+        LatencyDatabase(tmp_path / "b.sqlite")
+    with pytest.raises(DatabaseError, match="cannot use"):
+        LatencyDatabase(tmp_path / "missing" / "c.sqlite")
+
+
+def test_missing_package_is_a_package_error(tmp_path, stats):
+    with LatencyDatabase(tmp_path / "a.sqlite") as database, pytest.raises(PackageError, match="cannot read"):
+        database.put_end_to_end(tmp_path / "missing.actpkg", stats)
+
+
+def test_default_path_follows_the_environment(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.delenv("ACT_DATABASE", raising=False)
+    assert default_path() == tmp_path / "act" / "latency.sqlite"
+    monkeypatch.setenv("ACT_DATABASE", str(tmp_path / "mine.sqlite"))
+    with LatencyDatabase() as database:
+        assert database.path == tmp_path / "mine.sqlite"
+
+
+def test_writers_at_the_same_time_lose_nothing(tmp_path):
+    def write(worker):
+        with LatencyDatabase(tmp_path / "a.sqlite") as database:
+            for index in range(20):
+                database.put_kernel(f"{worker}-{index}", "f", 1.0)
+
+    LatencyDatabase(tmp_path / "a.sqlite").close()
+    threads = [threading.Thread(target=write, args=(worker,)) for worker in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    with LatencyDatabase(tmp_path / "a.sqlite") as database:
+        assert all(database.get_kernel(f"{w}-{i}", "f") == 1.0 for w in range(3) for i in range(20))

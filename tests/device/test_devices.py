@@ -1,0 +1,23 @@
+import pytest
+from act.device.devices import DeviceError, TimingOptions, open_device
+
+
+def test_phones_and_vulkan_are_recognised_and_refused():
+    with pytest.raises(DeviceError, match=r"'adb:R58M' is a phone: this version cannot reach phones over adb yet"):
+        open_device("adb:R58M")
+    with pytest.raises(DeviceError, match="OpenCL devices only"):
+        open_device("vulkan:0")
+
+
+@pytest.mark.opencl
+def test_unknown_ids_get_the_nearest_and_the_known(device):
+    with pytest.raises(DeviceError, match=r"unknown device 'opencl:77'.*known devices: opencl:0"):
+        open_device("opencl:77")
+    with pytest.raises(DeviceError, match=r"unknown device 'opencl0': did you mean 'opencl:0'\?"):
+        open_device("opencl0")
+
+
+@pytest.mark.parametrize("change", [{"runs": 0}, {"warmup": -1}, {"burst_runs": 0}, {"max_seconds": float("nan")}])
+def test_timing_options_are_checked(change):
+    with pytest.raises(ValueError, match="must be"):
+        TimingOptions(**change)
