@@ -4,13 +4,15 @@ Their OpenCL comes from ``$ACT_OPENCL_LIBRARY`` where that is set, else from pip
 importing it) and from the system. They prove that a package is correct; their milliseconds say nothing about a phone's.
 """
 
+import fcntl
 import hashlib
 import importlib.util
 import json
 import os
 import platform
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .cache import cache_folder
 from .devices import DeviceInfo, RawTiming, TimingOptions
 from .errors import DeviceError, NoDeviceError
 from .runner import call_runner
@@ -177,7 +180,8 @@ class LocalOpenCLDevice:
         }
         arguments = [text for name, value in values.items() for text in (name, repr(value))]
         timeout_s = _BUILD_TIMEOUT_S + 10 * options.max_seconds
-        result = self._call("time", package, *arguments, timeout_s=timeout_s)
+        with self._alone():
+            result = self._call("time", package, *arguments, timeout_s=timeout_s)
         return RawTiming(
             single_ms=tuple(result["single_ms"]),
             burst_ms=tuple(result.get("burst_ms", ())),
@@ -203,6 +207,13 @@ class LocalOpenCLDevice:
     def state(self) -> dict[str, Any]:
         """Load average of the last minute and the number of cores."""
         return {"load_average": round(os.getloadavg()[0], 2), "cores": os.cpu_count() or 1}
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Wait until no other process of ours times on this device: they would slow each other down."""
+        with (cache_folder() / f"device-{self._info.fingerprint}.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
 
     def _call(self, command: str, package: Path, *arguments: str, timeout_s: float) -> dict[str, Any]:
         environment = _environment(self._info.library.environment)

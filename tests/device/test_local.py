@@ -1,9 +1,12 @@
 """Hand-written packages on a real OpenCL device."""
 
 import dataclasses
+import fcntl
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
+from act.device.cache import cache_folder
 from act.device.devices import CandidateError, DeviceError, TimingOptions, open_device
 from act.device.local import OpenCLLibrary, find_libraries, list_local_devices, probe_libraries
 from act.device.package_format import PackageError
@@ -63,6 +66,17 @@ def test_timing_gives_what_was_asked_for(device, conv_path):
 def test_time_limit_leaves_at_least_three_samples(device, conv_path):
     options = dataclasses.replace(QUICK, runs=1_000_000, max_seconds=0.001)
     assert 3 <= len(device.time(conv_path, options).single_ms) < 100_000
+
+
+def test_processes_do_not_time_on_one_device_at_once(device, conv_path):
+    lock = cache_folder() / f"device-{device.info.fingerprint}.lock"
+    with ThreadPoolExecutor() as pool, lock.open("w") as holder:
+        fcntl.flock(holder, fcntl.LOCK_EX)
+        waiting = pool.submit(device.time, conv_path, QUICK)
+        with pytest.raises(TimeoutError):
+            waiting.result(timeout=1.0)
+        fcntl.flock(holder, fcntl.LOCK_UN)
+        assert len(waiting.result(timeout=30).single_ms) == 5
 
 
 def test_wrong_output_is_refused_before_timing(device, write, conv_package):
