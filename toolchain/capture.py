@@ -21,6 +21,7 @@ from torch import Tensor, fx, nn
 from torch.nn import functional as F
 
 from ..models.layers import ChannelPad, ColumnConv2d
+from .depthwise import SingleChannelDepthwise
 
 __all__ = ["CAPTURE_BATCH", "CaptureError", "CapturedNetwork", "capture", "with_shapes"]
 
@@ -61,7 +62,9 @@ class CapturedNetwork:
 
 class _Tracer(fx.Tracer):
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        return isinstance(m, ColumnConv2d | ChannelPad) or super().is_leaf_module(m, module_qualified_name)
+        return isinstance(m, ColumnConv2d | ChannelPad | SingleChannelDepthwise) or super().is_leaf_module(
+            m, module_qualified_name
+        )
 
 
 class _ShapeRecorder(fx.Interpreter):

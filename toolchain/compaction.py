@@ -18,6 +18,7 @@ from torch import Tensor, fx, nn
 from ..models.layers import ChannelPad, ColumnConv2d
 from .capture import CapturedNetwork, with_shapes
 from .coupling import Coupling
+from .depthwise import SingleChannelDepthwise
 from .keep_indices import Kept, PruningPlan, normalize_plan, resolve_plan
 from .operators import PADS, RESHAPES
 from .unit_flow import NORM_TYPES, channel_padding, symmetric_padding
@@ -33,7 +34,7 @@ def compact(network: CapturedNetwork, coupling: Coupling, plan: PruningPlan) -> 
     Args:
         network: Left as it is.
         coupling: Its coupling groups.
-        plan: In its indices; normalised here.
+        plan: In its indices.
 
     Returns:
         New captured network on the same device, in the same training mode, with the same module paths.
@@ -41,7 +42,7 @@ def compact(network: CapturedNetwork, coupling: Coupling, plan: PruningPlan) -> 
     Raises:
         PlanError: If the plan does not fit the network.
     """
-    kept = resolve_plan(coupling, normalize_plan(coupling, plan))
+    kept = resolve_plan(coupling, plan)
     module = copy.deepcopy(network.module)
     with torch.no_grad():
         for name in coupling.layers:
@@ -68,6 +69,8 @@ def _shrink_layer(module: fx.GraphModule, name: str, kept: Kept) -> None:
         layer.in_channels = layer.groups = int(kept.inputs(name).sum())
         layer.out_channels = int(filters.sum())
         _cut_bias(layer, filters)
+        if layer.in_channels == 1:
+            module.set_submodule(name, SingleChannelDepthwise.from_conv(layer))
     elif info.kind == "conv" and isinstance(layer, nn.Conv2d | ColumnConv2d):
         module.set_submodule(name, _shrunk_conv(layer, name, kept))
 
@@ -87,7 +90,7 @@ def _shrunk_conv(layer: nn.Conv2d | ColumnConv2d, name: str, kept: Kept) -> nn.M
     )
     kernel = (int(layer.kernel_size[0]), int(layer.kernel_size[1]))
     c_in, c_out = int(inputs.sum()), int(filters.sum())
-    if len(columns) == c_in * info.kernel_area:
+    if kept.is_dense(name):
         dense = layer if isinstance(layer, nn.Conv2d) else _dense_like(layer)
         dense.weight = nn.Parameter(matrix.view(c_out, c_in, *kernel), requires_grad=layer.weight.requires_grad)
         dense.in_channels, dense.out_channels = c_in, c_out

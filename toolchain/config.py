@@ -68,16 +68,20 @@ class GoalConfig(_Section):
 
 
 class PruneConfig(_Section):
-    """How weights are driven onto the structured set."""
+    """How weights are driven onto the structured set.
+
+    `pull` sets ADMM's `rho` without knowing the data's size: the penalty alone shrinks what is to be removed by
+    `exp(-pull)` in an epoch at the peak learning rate.
+    """
 
     granularity: Literal["filter", "column", "combined"] = "combined"
     rank: Literal["folded", "raw"] = "folded"
     round_factor: float = Field(default=2.0, gt=1)
-    max_rounds: int = Field(default=8, ge=1)
+    max_rounds: int = Field(default=4, ge=1)
     admm_epochs: int = Field(default=6, ge=1)
     admm_learning_rate: float = Field(default=0.01, gt=0)
-    rho_start: float = Field(default=1e-3, gt=0)
-    rho_end: float = Field(default=1e-1, gt=0)
+    pull_start: float = Field(default=0.02, gt=0)
+    pull_end: float = Field(default=3.0, gt=0)
     purify: bool = True
     purify_trials: int = Field(default=12, ge=0)
 
@@ -124,12 +128,12 @@ class CompressConfig(_Section):
 PRESETS: dict[Effort, dict[str, Any]] = {
     "quick": {},
     "normal": {
-        "prune": {"admm_epochs": 20, "purify_trials": 20},
+        "prune": {"admm_epochs": 20, "purify_trials": 20, "max_rounds": 8},
         "search": {"trials": 200, "images": 2000},
         "train": {"reference_epochs": 4, "retrain_epochs": 20, "final_epochs": 60, "dense_epochs": 100},
     },
     "thorough": {
-        "prune": {"admm_epochs": 100, "purify_trials": 40},
+        "prune": {"admm_epochs": 100, "purify_trials": 40, "max_rounds": 8},
         "search": {"trials": 600, "images": 5000},
         "train": {"reference_epochs": 8, "retrain_epochs": 100, "final_epochs": 200, "dense_epochs": 200},
     },

@@ -16,6 +16,7 @@ from ..compiler.layer_shape import LayerKind, LayerShape
 from ..models.layers import ColumnConv2d
 from .capture import CapturedNetwork
 from .coupling import Coupling, IntArray, LayerInfo, find_coupling
+from .depthwise import is_depthwise
 from .folding import NORM_TYPES, foldable_norms
 from .keep_indices import Kept, PruningPlan, resolve_plan
 from .operators import ADDITIONS, MEANS, POOL_FUNCTIONS, POOL_MODULES, argument
@@ -76,7 +77,7 @@ class CostTable:
             filters, columns = int(kept.filters(name).sum()), len(kept.columns(name))
             if layer.kind == "linear":
                 columns = int(kept.inputs(name).sum())
-            elif columns < _columns_of_kept_channels(kept, layer):
+            elif not kept.is_dense(name):
                 indices += columns
             weights = filters * columns
             total += weights + (filters if name in self._biases else 0)
@@ -144,7 +145,7 @@ def _node_shape(node: fx.Node, network: CapturedNetwork, coupling: Coupling) -> 
 def _conv_shape(
     node: fx.Node, module: nn.Conv2d | ColumnConv2d, network: CapturedNetwork, layer: LayerInfo | None
 ) -> ShapeOf:
-    depthwise = module.groups > 1 and module.groups == module.in_channels
+    depthwise = is_depthwise(module)
     kernel, padding = _pair(module.kernel_size), symmetric_padding(module) or (0, 0)
     stride, dilation = _pair(module.stride), _pair(module.dilation)
     input_hw, output_hw = _hw(_source_shape(node, network)), _hw(network.shapes[node.name])
@@ -263,12 +264,6 @@ def _simple(
 
 def _channels(units: IntArray, shape: tuple[int, ...]) -> IntArray:
     return units if len(units) == shape[1] else np.full(shape[1], -1, dtype=np.int32)
-
-
-def _columns_of_kept_channels(kept: Kept, layer: LayerInfo) -> int:
-    if layer.kind in ("depthwise", "grouped"):
-        return layer.dense_columns
-    return int(kept.units[layer.inputs].sum()) * layer.kernel_area
 
 
 def _biases_after_folding(network: CapturedNetwork, coupling: Coupling) -> set[str]:

@@ -1,7 +1,7 @@
 """Export: a network as one ONNX file, batch norm folded, batch symbolic, packed columns kept packed.
 
 A layer that lost columns is a ``ColumnConv`` node (see ``onnx_columns``), or, where asked for, a plain ``Conv`` with
-zeros. Operators that ``onnx_writer`` has no rule for go through ``torch.onnx.export``, and the columns are packed afterwards.
+zeros. Operators that ``onnx_writer`` has no rule for go through ``torch.onnx.export``; columns are packed afterwards.
 """
 
 from __future__ import annotations
@@ -138,13 +138,19 @@ def _export_with_torch(network: CapturedNetwork, reason: str) -> ModelProto:
                 optimize=True,
             )
     except Exception as error:
-        message = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise ExportError(f"{reason} cannot be written as ONNX: {message}") from error
+        raise ExportError(f"{reason} cannot be written as ONNX: {_root_cause(error)}") from error
     if program is None:
         raise ExportError(f"{reason} cannot be written as ONNX")
     model: ModelProto = program.model_proto
     _strip(model)
     return model
+
+
+def _root_cause(error: BaseException) -> str:
+    """First line of the innermost error: torch wraps what it means in advice to its developers."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 def _dense(layer: ColumnConv2d) -> nn.Conv2d:

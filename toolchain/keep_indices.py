@@ -48,16 +48,21 @@ class PruningPlan:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Kept:
-    """A plan resolved against a coupling.
+    """What a plan in normal form keeps of one network: the meaning of a plan, for masks, costs and compaction alike.
 
     Attributes:
+        coupling: Of the network.
         units: Whether each unit stays; one entry more, True, for channels of no group (index -1).
-        planned: Columns that the plan keeps in each layer, whether or not their input channel stays.
+        layer_columns: Columns of each layer that stay, sorted, dense numbering.
     """
 
     coupling: Coupling
     units: BoolArray
-    planned: Mapping[str, IntArray]
+    layer_columns: Mapping[str, IntArray]
+
+    def columns(self, layer: str) -> IntArray:
+        """Columns of a layer that stay, sorted, dense numbering."""
+        return self.layer_columns[layer]
 
     def filters(self, layer: str) -> BoolArray:
         """Which filters of a layer stay, ``(c_out,)``."""
@@ -67,14 +72,19 @@ class Kept:
         """Which input channels or features of a layer stay, ``(c_in,)``."""
         return self.units[self.coupling.layers[layer].inputs]
 
-    def columns(self, layer: str) -> IntArray:
-        """Columns that stay: those planned whose input channel stays. Sorted, dense numbering."""
-        planned = self.planned[layer]
-        return planned[self.units[_units_of_columns(self.coupling.layers[layer], planned)]]
+    def is_dense(self, layer: str) -> bool:
+        """Whether every column of the kept input channels stays."""
+        info = self.coupling.layers[layer]
+        if info.kind in ("depthwise", "grouped"):
+            return True
+        return len(self.layer_columns[layer]) == int(self.inputs(layer).sum()) * info.kernel_area
 
 
 def resolve_plan(coupling: Coupling, plan: PruningPlan) -> Kept:
-    """Check a plan against a network's coupling and find what it keeps.
+    """Check a plan against a network's coupling and find what its normal form keeps.
+
+    A unit that no layer reads goes, with its filters; a column of a removed channel goes; a layer whose last column
+    would go keeps the first planned one, with its channel.
 
     Args:
         coupling: Of the network whose indices the plan uses.
@@ -84,6 +94,42 @@ def resolve_plan(coupling: Coupling, plan: PruningPlan) -> Kept:
         PlanError: If a group or layer is unknown or frozen, an index is out of range, unsorted or repeated, or a
             layer would lose all its filters.
     """
+    units = _planned_units(coupling, plan)
+    planned = _planned_columns(coupling, plan)
+    for name, layer in coupling.layers.items():
+        if layer.kind == "conv" and not units[_units_of_columns(layer, planned[name])].any():
+            units[layer.inputs[planned[name][0] // layer.kernel_area]] = True
+    columns = {name: keep[units[_units_of_columns(coupling.layers[name], keep)]] for name, keep in planned.items()}
+    units[_unread_units(coupling, units, columns)] = False
+    return Kept(coupling=coupling, units=units, layer_columns=columns)
+
+
+def normalize_plan(coupling: Coupling, plan: PruningPlan) -> PruningPlan:
+    """Bring a plan into the one form that says what really remains (see :func:`resolve_plan`).
+
+    Keys that keep everything are left out, too. Two plans that give the same compact network have the same form.
+
+    Args:
+        coupling: Of the network whose indices the plan uses.
+        plan: Any valid plan.
+
+    Raises:
+        PlanError: As :func:`resolve_plan`.
+    """
+    kept = resolve_plan(coupling, plan)
+    filters, columns = {}, {}
+    for group in coupling.prunable:
+        start = coupling.offsets[group.name]
+        stays = kept.units[start : start + group.size]
+        if not stays.all():
+            filters[group.name] = np.flatnonzero(stays).astype(np.int32)
+    for name in coupling.column_layers:
+        if len(kept.columns(name)) < int(kept.units[coupling.layers[name].column_units].sum()):
+            columns[name] = kept.columns(name)
+    return PruningPlan(keep_filters=filters, keep_columns=columns)
+
+
+def _planned_units(coupling: Coupling, plan: PruningPlan) -> BoolArray:
     units = np.ones(coupling.total_units + 1, dtype=np.bool_)
     for name, keep in plan.keep_filters.items():
         group = coupling.by_name.get(name)
@@ -95,49 +141,23 @@ def resolve_plan(coupling: Coupling, plan: PruningPlan) -> Kept:
         start = coupling.offsets[name]
         units[start : start + group.size] = False
         units[start + keep] = True
+    for name, layer in coupling.layers.items():
+        if not units[layer.outputs].any():
+            raise PlanError(f"the plan removes every filter of layer {name!r}; at least one must stay")
+    return units
+
+
+def _planned_columns(coupling: Coupling, plan: PruningPlan) -> dict[str, IntArray]:
     planned = {name: layer.columns for name, layer in coupling.layers.items()}
     for name, keep in plan.keep_columns.items():
         if name not in coupling.column_layers:
             raise PlanError(_unknown("layer with removable columns", name, coupling.column_layers))
-        _check_indices(f"keep_columns of {name!r}", keep, coupling.layers[name].dense_columns)
-        if not np.isin(keep, planned[name]).all():
+        layer = coupling.layers[name]
+        _check_indices(f"keep_columns of {name!r}", keep, layer.dense_columns)
+        if len(layer.columns) < layer.dense_columns and not np.isin(keep, layer.columns).all():
             raise PlanError(f"keep_columns of {name!r} names columns that the layer no longer has")
         planned[name] = keep
-    for name, layer in coupling.layers.items():
-        if not units[layer.outputs].any():
-            raise PlanError(f"the plan removes every filter of layer {name!r}; at least one must stay")
-    return Kept(coupling=coupling, units=units, planned=planned)
-
-
-def normalize_plan(coupling: Coupling, plan: PruningPlan) -> PruningPlan:
-    """Bring a plan into the one form that says what really remains.
-
-    A unit that no layer reads goes, with its filters; a column of a removed channel goes; a layer whose last column
-    would go keeps the first planned one with its channel; keys that keep everything are left out.
-
-    Args:
-        coupling: Of the network whose indices the plan uses.
-        plan: Any valid plan. The network it describes computes the same before and after.
-
-    Raises:
-        PlanError: As :func:`resolve_plan`.
-    """
-    kept = resolve_plan(coupling, plan)
-    for name, layer in coupling.layers.items():
-        if layer.kind == "conv" and not len(kept.columns(name)):
-            kept.units[layer.inputs[kept.planned[name][0] // layer.kernel_area]] = True
-    _remove_unread(kept)
-    filters, columns = {}, {}
-    for group in coupling.prunable:
-        start = coupling.offsets[group.name]
-        stays = kept.units[start : start + group.size]
-        if not stays.all():
-            filters[group.name] = np.flatnonzero(stays).astype(np.int32)
-    for name in coupling.column_layers:
-        stay = kept.columns(name)
-        if len(stay) < int(kept.units[coupling.layers[name].column_units].sum()):
-            columns[name] = stay
-    return PruningPlan(keep_filters=filters, keep_columns=columns)
+    return planned
 
 
 def compose_plans(original: Coupling | CapturedNetwork, first: PruningPlan, second: PruningPlan) -> PruningPlan:
@@ -155,7 +175,7 @@ def compose_plans(original: Coupling | CapturedNetwork, first: PruningPlan, seco
         PlanError: If a plan does not fit its network.
     """
     coupling = original if isinstance(original, Coupling) else find_coupling(original)
-    kept = resolve_plan(coupling, normalize_plan(coupling, first))
+    kept = resolve_plan(coupling, first)
     units = kept.units.copy()
     groups = _groups_of_rest(coupling, kept)
     for name, keep in second.keep_filters.items():
@@ -209,26 +229,24 @@ def _groups_of_rest(coupling: Coupling, kept: Kept) -> dict[str, npt.NDArray[np.
     return {name: np.array(sorted(units), dtype=np.int64) for name, units in groups}
 
 
-def _remove_unread(kept: Kept) -> None:
-    coupling = kept.coupling
-    read = np.zeros_like(kept.units)
-    has_reader = np.zeros_like(kept.units)
+def _unread_units(coupling: Coupling, units: BoolArray, columns: Mapping[str, IntArray]) -> BoolArray:
+    """Kept units of prunable groups that have consumers, of which none reads them any more."""
+    read, has_reader = np.zeros_like(units), np.zeros_like(units)
     for name, layer in coupling.layers.items():
         if layer.kind == "depthwise":
             continue
         has_reader[layer.inputs] = True
-        if layer.kind == "conv":
-            read[_units_of_columns(layer, kept.columns(name))] = True
-        else:
-            read[layer.inputs] = True
-    unread = np.zeros_like(kept.units)
+        read[_units_of_columns(layer, columns[name]) if layer.kind == "conv" else layer.inputs] = True
+    candidates = units & has_reader & ~read
+    unread = np.zeros_like(units)
     for group in coupling.prunable:
-        units = slice(coupling.offsets[group.name], coupling.offsets[group.name] + group.size)
-        unread[units] = kept.units[units] & has_reader[units] & ~read[units]
-    for layer in coupling.layers.values():
-        if unread[layer.outputs].any() and not (kept.units & ~unread)[layer.outputs].any():
-            unread[layer.outputs[kept.units[layer.outputs]].min()] = False
-    kept.units[unread] = False
+        start = coupling.offsets[group.name]
+        unread[start : start + group.size] = candidates[start : start + group.size]
+    if unread.any():
+        for layer in coupling.layers.values():
+            if unread[layer.outputs].any() and not (units & ~unread)[layer.outputs].any():
+                unread[layer.outputs[units[layer.outputs]].min()] = False
+    return unread
 
 
 def _units_of_columns(layer: LayerInfo, columns: IntArray) -> IntArray:

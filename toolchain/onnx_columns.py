@@ -1,8 +1,8 @@
 """`ColumnConv`: a convolution with packed columns in ONNX, defined in the file itself by standard operators.
 
 The node, of domain ``act``, is a model-local function: scatter the packed weight ``(filters, kept columns)`` into a
-zero matrix of the same type, reshape, then ``Conv``. Any runtime with model-local functions runs it; onnxruntime folds it
-into one ``Conv`` at load time. Groups are 1.
+zero matrix of the same type, reshape, then ``Conv``. Any runtime with model-local functions runs it; onnxruntime folds
+it into one ``Conv`` at load time. Groups are 1.
 """
 
 from __future__ import annotations

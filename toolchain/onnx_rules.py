@@ -18,6 +18,7 @@ from torch.nn import functional as F
 
 from ..models.layers import ChannelPad, ColumnConv2d
 from .capture import CAPTURE_BATCH, operator_name
+from .depthwise import SingleChannelDepthwise
 from .onnx_graph import GraphWriter, NoRuleError
 from .operators import ADDITIONS, CONCATENATIONS, FLATTENINGS, PADS, RESHAPES, argument
 
@@ -273,6 +274,7 @@ def _pair(value: Any) -> list[int]:  # noqa: ANN401 - an int or a pair of them
 _MODULE_RULES: Mapping[type[nn.Module], Rule] = {
     nn.Conv2d: _conv,
     ColumnConv2d: _conv,
+    SingleChannelDepthwise: _conv,
     nn.Linear: _linear,
     nn.BatchNorm2d: _batch_norm,
     nn.BatchNorm1d: _batch_norm,

@@ -221,13 +221,19 @@ class Pipeline:
     def _accept(self, index: int, accuracy: float | None, reference: float) -> bool:
         budget = self._config.goal.accuracy_budget
         assert accuracy is not None and budget is not None
-        if accuracy >= reference - budget:
+        allowed = budget - self._margin(accuracy, budget)
+        if accuracy >= reference - allowed:
             return True
         self._progress.note(
-            f"round {index} loses {reference - accuracy:.2f} points on the search part, more than {budget:g}: "
-            "the round before it is the result"
+            f"round {index} loses {reference - accuracy:.2f} points on the search part, more than {allowed:.2f} "
+            f"({budget:g} less the margin for {len(self._data.search)} images): the round before it is the result"
         )
         return False
+
+    def _margin(self, accuracy: float, budget: float) -> float:
+        """Points kept in hand: the search part estimates the test accuracy with one standard error of doubt."""
+        share = accuracy / 100
+        return min(budget / 2, 100 * math.sqrt(share * (1 - share) / len(self._data.search)))
 
     def _note_round(self, bench: Workbench, index: int, found: tuple[State, float | None], *, accepted: bool) -> None:
         state, accuracy = found

@@ -6,6 +6,7 @@ gradients of what is left are the same.
 """
 
 import copy
+import math
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -154,11 +155,11 @@ def search_stage(bench: Workbench, stage: str, network: CapturedNetwork, budget:
     def neighbour(proposal: Proposal, step: float, rng: np.random.Generator) -> Proposal:
         return budget.project(space.actions.neighbour(proposal.action, step, rng), space.priced)
 
-    with bench.progress.stage(stage, total=schedule.trials) as bar:
+    with bench.progress.stage(stage, total=schedule.trials, unit="trials") as bar:
 
         def record(trial: dict[str, object]) -> None:
             bench.folder.trials.append({"stage": stage, **trial})
-            bar.advance(1, f"energy {trial['energy']:.4f}")
+            bar.advance(1, f"accuracy {trial['figures']['accuracy']:.1f} %")
 
         best = anneal(
             budget.project(space.actions.initial(rng), space.priced),
@@ -196,27 +197,35 @@ def admm_stage(
     everything = plain_weights(trained)
 
     def project(values: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-        plan = space.plan(action, Scores(coupling, bench.ranked(trained, {**everything, **values})))
+        plan = space.plan(action, Scores(coupling, bench.ranked(network, {**everything, **values})))
         return masked_weights(values, coupling, plan)
 
-    with bench.progress.stage(stage, total=epochs) as bar:
+    rates = recipe(bench, stage, epochs, prune.admm_learning_rate, final_rate_share=0.1)
+    rho = RhoSchedule.from_pull(
+        prune.pull_start,
+        prune.pull_end,
+        epochs=epochs,
+        steps=math.ceil(len(bench.train) / rates.batch_size),
+        rate=rates.learning_rate / (1 - rates.momentum),
+    )
+    with bench.progress.stage(stage, total=epochs, unit="epochs") as bar:
 
         def log(residuals: Residuals) -> None:
             bench.folder.events.append({"event": "residuals", "stage": stage, **vars(residuals)})
 
-        solver = Admm(weights, project, RhoSchedule(start=prune.rho_start, end=prune.rho_end, epochs=epochs), log)
+        solver = Admm(weights, project, rho, log)
         train(
             trained.module,
             bench.train,
             bench.augmentation,
-            recipe(bench, stage, epochs, prune.admm_learning_rate, final_rate_share=0.1),
+            rates,
             device=bench.device,
             teacher=bench.teacher,
             penalty=solver,
             checkpoint=bench.folder.inner_checkpoint(stage),
             on_epoch=lambda epoch, loss: bar.advance(1, f"loss {loss:.3f}"),
         )
-    ranking = Scores(coupling, bench.ranked(trained, {**everything, **solver.target()}))
+    ranking = Scores(coupling, bench.ranked(network, {**everything, **solver.target()}))
     # The weights have moved: which filters and columns are kept may have changed, and with them the cost.
     plan = budget.project(action, lambda moved: space.priced(moved, ranking)).plan
     trained.module.cpu()
@@ -248,11 +257,11 @@ def purify_stage(
             cost / cost_before, found, before, PURIFY_TOLERANCE, {"accuracy": found, "cost_share": cost / cost_before}
         )
 
-    with bench.progress.stage(stage, total=schedule.trials) as bar:
+    with bench.progress.stage(stage, total=schedule.trials, unit="trials") as bar:
 
         def record(trial: dict[str, object]) -> None:
             bench.folder.trials.append({"stage": stage, **trial})
-            bar.advance(1, f"energy {trial['energy']:.4f}")
+            bar.advance(1, f"accuracy {trial['figures']['accuracy']:.1f} %")
 
         best = anneal(
             purification.first(),
@@ -299,7 +308,7 @@ def retrain_stage(bench: Workbench, stage: str, state: State, epochs: int) -> tu
         return State.load(bench, stage, state.plan), done
     network = replace(state.network, module=copy.deepcopy(state.network.module))
     epochs = bench.epochs(epochs)
-    with bench.progress.stage(stage, total=epochs) as bar:
+    with bench.progress.stage(stage, total=epochs, unit="epochs") as bar:
         summary = train(
             network.module,
             bench.train,

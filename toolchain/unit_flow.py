@@ -16,6 +16,7 @@ from torch import fx, nn
 
 from ..models.layers import ChannelPad, ColumnConv2d
 from .capture import CAPTURE_BATCH, CapturedNetwork, operator_name
+from .depthwise import is_depthwise
 from .operators import ADDITIONS, CONCATENATIONS, FLATTENINGS, MEANS, PADS, RESHAPES, argument, keeps_zero
 
 __all__ = ["UnitFlow", "WeightedLayer", "channel_padding", "symmetric_padding", "trace_units"]
@@ -136,11 +137,11 @@ class UnitFlow:
         groups = 1 if isinstance(module, nn.Linear) else module.groups
         filters = module.out_features if isinstance(module, nn.Linear) else module.out_channels
         kind: Literal["conv", "depthwise", "grouped", "linear"] = "linear" if isinstance(module, nn.Linear) else "conv"
-        if groups == 1:
-            outputs = self._new(filters)
-        elif groups == len(inputs):
+        if is_depthwise(module):
             # A depthwise filter of a zero channel, without its bias, gives a zero channel: one unit for both.
             kind, outputs = "depthwise", np.repeat(inputs, filters // groups)
+        elif groups == 1:
+            outputs = self._new(filters)
         else:
             kind, outputs = "grouped", self._new(filters)
             reason = f"layer {name!r} is a convolution with {groups} groups, which mixes channels within a group"

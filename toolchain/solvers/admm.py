@@ -32,6 +32,19 @@ class RhoSchedule:
             return self.end
         return float(self.start * (self.end / self.start) ** (min(epoch, self.epochs - 1) / (self.epochs - 1)))
 
+    @classmethod
+    def from_pull(cls, start: float, end: float, *, epochs: int, steps: int, rate: float) -> "RhoSchedule":
+        """A schedule in e-folds an epoch, which means the same for every size of data.
+
+        Args:
+            start: `pull` of the first epoch: the penalty alone multiplies `W - Z + U` by `exp(-pull)` in an epoch.
+            end: The same for the last epoch.
+            epochs: Epochs of ADMM.
+            steps: Optimizer steps in an epoch.
+            rate: What a constant gradient of 1 moves a weight in a step: learning rate / (1 - momentum).
+        """
+        return cls(start=start / (steps * rate), end=end / (steps * rate), epochs=epochs)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Residuals:
