@@ -1,4 +1,4 @@
-"""Depthwise convolutions, also with a single channel left, where ``groups = 1`` would read as an ordinary convolution."""
+"""Depthwise convolutions, also with one channel left, where ``groups = 1`` would read as an ordinary convolution."""
 
 from __future__ import annotations
 
