@@ -7,7 +7,7 @@ whole chain, not only our own view of it.
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -17,11 +17,14 @@ from onnx import numpy_helper
 
 from ..device.package_format import Buffer, Kernel, Package, Step, write_package
 from .errors import CompileError
-from .execution_plan import MemoryPlan, plan_memory, step_bytes
+from .execution_plan import ALIGNMENT_BYTES, MemoryPlan, plan_memory, step_bytes
 from .importer import ImportedModel, import_onnx
 from .latency_model import CALIBRATED
+from .layout import Layout
 from .legalize import weight_key
 from .lower import LoweredNetwork, LoweredStep, Tensor, lower
+from .opencl import build_kernels, with_layouts
+from .schedules.halo import clear_cells
 from .targets import Target
 
 __all__ = ["CompiledPackage", "StepInfo", "compile_onnx"]
@@ -83,7 +86,7 @@ def compile_onnx(path: Path, target: Target, *, output: Path, batch: int = 1) ->
     start = time.perf_counter()
     imported = import_onnx(path, batch=batch)
     network = lower(imported.relax_module, target, names=_operator_names(imported.onnx_model))
-    plan = plan_memory(network)
+    network, plan = _clear_halos_first(network, plan_memory(network), target)
     _check_sizes(plan, target)
     infos = tuple(_step_info(step, target) for step in network.steps)
     package = _package(imported, network, plan, infos, target)
@@ -107,6 +110,38 @@ def _operator_names(model: onnx.ModelProto) -> dict[str, list[str]]:
             key = weight_key(numpy_helper.to_array(weights[node.input[1]]))
             names.setdefault(key, []).append(node.name or node.output[0])
     return names
+
+
+def _clear_halos_first(network: LoweredNetwork, plan: MemoryPlan, target: Target) -> tuple[LoweredNetwork, MemoryPlan]:
+    """Add the step that sets the halos to zero, where there are any."""
+    if not plan.halo_cells.size:
+        return network, plan
+    elements = (plan.arena_bytes - plan.halo_offset) // 4
+    region = Tensor(name="halos", role="activation", dtype="float32", layout=Layout(shape=(elements,)))
+    table = Tensor(
+        name="halo_cells",
+        role="weight",
+        dtype="int32",
+        layout=Layout(shape=plan.halo_cells.shape),
+        data=plan.halo_cells,
+    )
+    function = with_layouts(clear_cells(plan.halo_cells.size, elements), [None, None])
+    (kernel,) = build_kernels(function, target.tvm_target(), name="clear_halos").kernels
+    by_name = {"a0": region, "a1": table}
+    step = LoweredStep(
+        kernel=kernel,
+        arguments=tuple(by_name[name] for name in kernel.arguments),
+        written=(region,),
+        operator="clear_halos",
+        layer=None,
+    )
+    blob = plan.weights + bytes(-len(plan.weights) % ALIGNMENT_BYTES)
+    return replace(network, steps=(step, *network.steps)), replace(
+        plan,
+        tensors=(*plan.tensors, region, table),
+        offsets=(*plan.offsets, plan.halo_offset, len(blob)),
+        weights=blob + plan.halo_cells.tobytes(),
+    )
 
 
 def _check_sizes(plan: MemoryPlan, target: Target) -> None:

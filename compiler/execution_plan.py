@@ -1,7 +1,7 @@
 """Static memory: every tensor gets an offset, weights in one blob, the rest in one arena.
 
-Tensors that are not alive in the same step share memory, first fit, largest first. A tensor with a halo shares only with
-tensors of the same layout, in a slot of its own: the halo's zeros, which are there from loading, must stay.
+Tensors that are not alive in the same step share memory, first fit, largest first. A tensor with a halo shares only
+with tensors of the same layout, in a slot of its own: the halo's zeros, which the first step writes, must stay.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from .lower import LoweredNetwork, LoweredStep, Tensor
 
@@ -28,14 +29,16 @@ class MemoryPlan:
         offsets: Their byte offsets, in the weight blob or in the arena.
         arena_bytes: Size of the arena.
         weights: The weight blob.
-        shared_bytes: Sum of the arena's tensors minus its size: what sharing saves.
+        halo_offset: Where slots of tensors with a halo begin in the arena, to its end.
+        halo_cells: Elements to set to zero before the first step, counted from ``halo_offset``.
     """
 
     tensors: tuple[Tensor, ...]
     offsets: tuple[int, ...]
     arena_bytes: int
     weights: bytes
-    shared_bytes: int
+    halo_offset: int
+    halo_cells: npt.NDArray[np.int32]
 
 
 @dataclass(frozen=True)
@@ -61,14 +64,15 @@ def plan_memory(network: LoweredNetwork) -> MemoryPlan:
             offsets[tensor] = len(weights)
             weights += np.ascontiguousarray(tensor.data).tobytes()
     lives = _lives(network, tensors)
-    end = _place_plain([life for life in lives if life.tensor.layout.is_plain], offsets)
-    end = _place_slots([life for life in lives if not life.tensor.layout.is_plain], offsets, end)
+    start = _place_plain([life for life in lives if life.tensor.layout.is_plain], offsets)
+    end, cells = _place_slots([life for life in lives if not life.tensor.layout.is_plain], offsets, start)
     return MemoryPlan(
         tensors=tensors,
         offsets=tuple(offsets[tensor] for tensor in tensors),
         arena_bytes=end,
         weights=bytes(weights),
-        shared_bytes=sum(_size(life.tensor) for life in lives) - end,
+        halo_offset=start,
+        halo_cells=cells,
     )
 
 
@@ -104,7 +108,8 @@ def _place_plain(lives: list[_Life], offsets: dict[Tensor, int]) -> int:
     return end
 
 
-def _place_slots(lives: list[_Life], offsets: dict[Tensor, int], end: int) -> int:
+def _place_slots(lives: list[_Life], offsets: dict[Tensor, int], start: int) -> tuple[int, npt.NDArray[np.int32]]:
+    end = start
     slots: list[tuple[int, list[_Life]]] = []
     for life in sorted(lives, key=lambda item: item.first):
         layout = life.tensor.layout
@@ -120,7 +125,8 @@ def _place_slots(lives: list[_Life], offsets: dict[Tensor, int], end: int) -> in
             end = _align(end + _size(life.tensor))
         slot[1].append(life)
         offsets[life.tensor] = slot[0]
-    return end
+    cells = [(offset - start) // ITEM_BYTES + held[0].tensor.layout.halo_cells() for offset, held in slots]
+    return end, np.concatenate([np.empty(0, np.int64), *cells]).astype(np.int32)
 
 
 def step_bytes(step: LoweredStep) -> int:

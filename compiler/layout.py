@@ -3,15 +3,18 @@
     address(n, c, y, x) = lead + n*C*plane + c*plane + y*pitch + x,   pitch = W + px,  plane = (H + py)*pitch
 
 Rows share their halo: the ``px`` zeros behind a row are those before the next one, and the ``py`` zero rows below a
-channel are those above the next. So a convolution reads its padding as data, with no comparison in its inner loop, and a
-vector of neighbouring pixels is one load for every kernel position. Kernels write the interior only; the zeros are
-written once, when a package is loaded, and buffers with a halo share memory only with buffers of the same layout.
+channel are those above the next. So a convolution reads its padding as data, with no comparison in its inner loop, and
+a vector of neighbouring pixels is one load for every kernel position. Kernels write the interior only; the first step
+of a package writes all halos, and buffers with a halo share memory only with buffers of the same layout.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from math import prod
+
+import numpy as np
+import numpy.typing as npt
 
 __all__ = ["Layout"]
 
@@ -63,3 +66,14 @@ class Layout:
         if self.is_plain:
             return prod(self.shape) + self.slack
         return self.lead + self.shape[0] * self.strides[0] + self.slack
+
+    def halo_cells(self) -> npt.NDArray[np.int32]:
+        """Elements of the halo, as sorted indices into the allocation; slack is not part of it."""
+        cells = np.ones(self.elements - self.slack, dtype=bool)
+        if self.is_plain:
+            return np.empty(0, np.int32)
+        interior = np.lib.stride_tricks.as_strided(
+            cells[self.lead :], self.shape, tuple(stride * cells.itemsize for stride in self.strides)
+        )
+        interior[...] = False
+        return np.flatnonzero(cells).astype(np.int32)

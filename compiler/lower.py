@@ -182,7 +182,7 @@ class _Line:
         shape, target_shape = source.layout.shape, destination.layout.shape
         x = te.placeholder(shape, source.dtype, name="x")
 
-        def element(*index: Any) -> Any:
+        def element(*index: tvm.ir.Expr) -> tvm.ir.Expr:
             flat: Any = 0
             for position, size in zip(index, target_shape, strict=True):
                 flat = flat * size + position
@@ -234,7 +234,8 @@ class _Line:
     def _build(self, function: tirx.PrimFunc, name: str) -> tuple[KernelGroup, Layer | None]:
         schedule = s_tir.Schedule(function)
         layer, anchor = self._layer(schedule)
-        key = (tvm_ffi.StructuralKey(schedule.mod["main"]), layer.tile if layer else None)
+        structure = tvm_ffi.StructuralKey(schedule.mod["main"])  # type: ignore[call-arg]
+        key = (structure, layer.tile if layer else None)
         if key not in self.built:
             if layer is not None and layer.kind == "conv" and layer.tile is not None:
                 schedule_conv(schedule, anchor, layer.tile)
@@ -282,12 +283,12 @@ class _Line:
         return self.constants[key]
 
 
-def _shape(type_: Any) -> tuple[int, ...]:
+def _shape(type_: relax.TensorType) -> tuple[int, ...]:
     return tuple(int(size) for size in type_.shape)
 
 
-def _unravel(flat: Any, shape: tuple[int, ...]) -> list[Any]:
-    index: list[Any] = []
+def _unravel(flat: tvm.ir.Expr, shape: tuple[int, ...]) -> list[tvm.ir.Expr]:
+    index: list[tvm.ir.Expr] = []
     for axis in range(len(shape) - 1, -1, -1):
         index.insert(0, te.indexmod(flat, shape[axis]) if axis else flat)
         flat = te.indexdiv(flat, shape[axis])

@@ -1,20 +1,19 @@
 """A scheduled PrimFunc becomes OpenCL C with its launch geometry.
 
-TVM lowers and generates; host code is dropped. Parameters and temporaries are renamed before lowering (``a0``, ``a1``, …,
-``t0``, …), so that the arguments of each device kernel are found by name. Memory layouts with a halo are put into the
+TVM lowers and generates; host code is dropped. Parameters are renamed before lowering (``a0``, ``a1``, …), so that
+the arguments of each device kernel are found by name. Memory layouts with a halo are put into the
 parameters' buffer types here, which is why no schedule needs to know of them.
 """
 
 from __future__ import annotations
 
 import importlib
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import tvm
-from tvm import tirx
+import tvm_ffi
+from tvm import s_tir, tirx
 
 from .errors import CompileError
 from .layout import Layout
@@ -34,7 +33,7 @@ class DeviceKernel:
         source: OpenCL C with this kernel alone.
         global_size: Work-items.
         local_size: Work-items per work-group.
-        arguments: Names in the order of its parameters: ``a<i>`` is parameter i of the PrimFunc, ``t<i>`` a temporary.
+        arguments: Names in the order of its parameters: ``a<i>`` is parameter i of the PrimFunc, any other a temporary.
     """
 
     name: str
@@ -62,36 +61,31 @@ class KernelGroup:
 
 
 def with_layouts(func: tirx.PrimFunc, layouts: Sequence[Layout | None]) -> tirx.PrimFunc:
-    """The function with parameters named ``a<i>`` and strided as their layout says (None: rows without gaps).
+    """The function with parameters named ``a<i>`` and strided as their layout says (None: rows without gaps)."""
+    if len(func.params) != len(layouts):
+        raise ValueError(f"{len(layouts)} layouts for {len(func.params)} parameters")
+    replaced = [
+        (old, _parameter(old, f"a{index}", layout))
+        for index, (old, layout) in enumerate(zip(func.params, layouts, strict=True))
+    ]
 
-    TVM has no pass that changes a parameter's strides, so the function's JSON form is edited: a parameter is a ``Var``
-    node whose ``BufferType`` node holds shape, strides and offset.
-    """
-    document = json.loads(tvm.ir.save_json(func))
-    nodes: list[dict[str, Any]] = document["nodes"]
-    params = nodes[nodes[document["root_index"]]["data"]["params"]]["data"]
-    if len(params) != len(layouts):
-        raise ValueError(f"{len(layouts)} layouts for {len(params)} parameters")
+    def replace(variable: tvm.ir.Var) -> tvm.ir.Var:
+        return next((new for old, new in replaced if old.same_as(variable)), variable)
 
-    def add(kind: str, data: Any) -> int:
-        nodes.append({"type": kind, "data": data})
-        return len(nodes) - 1
+    return tvm_ffi.structural_map(func, (tvm.ir.Var, replace))
 
-    for index, (param, layout) in enumerate(zip(params, layouts, strict=True)):
-        variable = nodes[param]["data"]
-        variable["name"] = add("ffi.String", f"a{index}")
-        if layout is None or layout.is_plain:
-            continue
-        buffer = dict(nodes[variable["ty"]]["data"])
-        prototype = nodes[buffer["elem_offset"]]["data"]
 
-        def integer(value: int, like: dict[str, Any] = prototype) -> int:
-            return add("ir.IntImm", {**like, "value": add("int", value)})
-
-        buffer["strides"] = add("ffi.Array", [integer(stride) for stride in layout.strides])
-        buffer["elem_offset"] = integer(layout.lead)
-        variable["ty"] = add("tirx.BufferType", buffer)
-    return tvm.ir.load_json(json.dumps(document))
+def _parameter(old: tvm.ir.Var, name: str, layout: Layout | None) -> tvm.ir.Var:
+    if layout is None or layout.is_plain:
+        return tirx.decl_buffer(old.shape, old.dtype, name=name)
+    index_type = str(old.shape[0].ty.dtype)
+    return tirx.decl_buffer(
+        old.shape,
+        old.dtype,
+        name=name,
+        strides=[tirx.IntImm(index_type, stride) for stride in layout.strides],
+        elem_offset=tirx.IntImm(index_type, layout.lead),
+    )
 
 
 def build_kernels(func: tirx.PrimFunc, target: tvm.target.Target, *, name: str) -> KernelGroup:
@@ -105,7 +99,7 @@ def build_kernels(func: tirx.PrimFunc, target: tvm.target.Target, *, name: str) 
         pipeline, _, finalize = importlib.import_module("tvm.tirx.compilation_pipeline").get_tir_pipeline("s_tir")
         split = importlib.import_module("tvm.tirx.build").split_host_device_mods
         with target:
-            lowered = pipeline(tvm.IRModule({name: func}))
+            lowered = pipeline(_index_type(tvm.IRModule({name: func}), target))
         _, devices = split(lowered)
         kernels = []
         for module in devices.values():
@@ -114,6 +108,14 @@ def build_kernels(func: tirx.PrimFunc, target: tvm.target.Target, *, name: str) 
     except (tvm.error.TVMError, RuntimeError, ValueError, TypeError) as error:
         raise CompileError(f"TVM cannot generate OpenCL for {name!r}: {_last_line(error)}") from error
     return KernelGroup(kernels=tuple(sorted(kernels, key=_order)), temporaries=_temporaries(func))
+
+
+def _index_type(module: tvm.IRModule, target: tvm.target.Target) -> tvm.IRModule:
+    """32-bit addresses on a GPU, where 64-bit integers are emulated; a CPU is up to three times slower with them.
+
+    No buffer has 2^31 elements (`Target.max_buffer_bytes`).
+    """
+    return tirx.transform.ForceNarrowIndexToInt32()(module) if "adreno" in target.keys else module
 
 
 def _order(kernel: DeviceKernel) -> tuple[int, str]:
@@ -136,7 +138,7 @@ def _kernel(variable: tvm.ir.GlobalVar, func: tirx.PrimFunc, target: tvm.target.
     )
 
 
-def _thread_extents(stmt: Any) -> dict[str, int]:
+def _thread_extents(stmt: tirx.Stmt) -> dict[str, int]:
     """Launch sizes: ``thread_extent`` attributes anywhere in the statement tree."""
     extents: dict[str, int] = {}
     stack = [stmt]
@@ -154,7 +156,7 @@ def _thread_extents(stmt: Any) -> dict[str, int]:
 
 
 def _temporaries(func: tirx.PrimFunc) -> tuple[Temporary, ...]:
-    allocated = func.body.block.alloc_buffers
+    allocated = func.body.block.alloc_buffers if isinstance(func.body, s_tir.SBlockRealize) else ()
     return tuple(
         Temporary(name=str(b.name), dtype=str(b.dtype), shape=tuple(int(s) for s in b.shape))
         for b in allocated

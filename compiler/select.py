@@ -1,4 +1,4 @@
-"""Which lowering a convolution gets: dense, or packed columns with an offset table; by modelled cost, with the reason."""
+"""Which lowering a convolution gets: dense, or packed columns; by modelled cost, with the reason."""
 
 from __future__ import annotations
 

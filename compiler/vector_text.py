@@ -24,7 +24,7 @@ def tidy_vectors(source: str) -> str:
     """The same program with broadcasts and contiguous loads in their short form."""
     source, contiguous = _scalar_indices(source)
     for name, lanes in contiguous.items():
-        elements = ",".join(rf"(?P={'p'})\[{name}\.s{lane:x}\]" for lane in range(1, lanes))
+        elements = ",".join(rf"(?P=p)\[{name}\.s{lane:x}\]" for lane in range(1, lanes))
         gather = rf"\(float{lanes}\)\((?P<p>\w+)\[{name}\.s0\],{elements}\)"
         source = re.sub(gather, rf"vload{lanes}(0, \g<p> + {name})", source)
     return _collapse_broadcasts(source)
@@ -63,7 +63,8 @@ def _collapse_broadcasts(source: str) -> str:
 
 def _arguments(source: str, start: int) -> tuple[list[str], int]:
     """Arguments of the call whose opening parenthesis ends at ``start``, and where its closing one ends."""
-    elements, depth, begin = [], 0, start
+    elements: list[str] = []
+    depth, begin = 0, start
     for position in range(start, len(source)):
         character = source[position]
         if character in "([":

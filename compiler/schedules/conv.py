@@ -2,10 +2,10 @@
 
     acc[n, f, y, x] = sum over k of w[f / t, k, f % t] * x[pixel of column k],     out = epilogue(crop(acc))
 
-A work-item holds a register tile of ``t`` filters by a vector of pixels. Per column it loads one vector of the input and
-``t`` weights that lie side by side, and does ``t`` vector multiply-adds. The input has a halo of zeros (`layout`), so
-padding needs no comparison. Three forms share this schedule: dense (columns are loops over channel and kernel position),
-column (a table holds each kept column's offset), depthwise (columns are the kernel positions of one channel).
+A work-item holds a register tile of ``t`` filters by a vector of pixels. Per column it loads one vector of the input
+and ``t`` weights that lie side by side, and does ``t`` vector multiply-adds. The input has a halo of zeros (`layout`),
+so padding needs no comparison. Three forms share this schedule: dense (columns are loops over channel and kernel
+position), column (a table holds each kept column's offset), depthwise (columns are the kernel positions of a channel).
 Rows are rounded up to whole vectors: what is computed beyond a row's end is dropped when the tile is stored.
 """
 
@@ -17,6 +17,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from tvm import s_tir, te
+from tvm.ir import Expr
+from tvm.s_tir.schedule import SBlockRV
 
 from ..layer_shape import LayerShape
 from .epilogue import inline_epilogue
@@ -87,7 +89,7 @@ def dense_conv(x: te.Tensor, weight: te.Tensor, task: ConvTask, attrs: dict[str,
     ky = te.reduce_axis((0, kh), name="ky")
     kx = te.reduce_axis((0, kw), name="kx")
 
-    def value(n: Any, f: Any, i: Any, j: Any) -> Any:
+    def value(n: Expr, f: Expr, i: Expr, j: Expr) -> Expr:
         channel = c if shape.groups == 1 else te.indexdiv(f, filters_per_group) * per_group + c
         pixel = x[n, channel, i * sy + ky * dy - top, j * sx + kx * dx - left]
         return te.sum(weight[te.indexdiv(f, t), (c * kh + ky) * kw + kx, te.indexmod(f, t)] * pixel, axis=[c, ky, kx])
@@ -104,11 +106,11 @@ def column_conv(
     *,
     strides: tuple[int, ...],
 ) -> te.Tensor:
-    """The kept columns only; ``offsets`` come from `column_offsets` with the same strides."""
+    """The columns in the table only; ``offsets`` come from `column_offsets` with the same strides."""
     (sy, sx), t = task.shape.stride, task.tile.filters
-    k = te.reduce_axis((0, task.shape.columns), name="k")
+    k = te.reduce_axis((0, offsets.shape[0]), name="k")
 
-    def value(n: Any, f: Any, i: Any, j: Any) -> Any:
+    def value(n: Expr, f: Expr, i: Expr, j: Expr) -> Expr:
         # The last axis has stride 1, so an index into it is an address.
         pixel = x[n, 0, 0, offsets[k] + i * (sy * strides[2]) + j * sx]
         return te.sum(weight[te.indexdiv(f, t), k, te.indexmod(f, t)] * pixel, axis=k)
@@ -120,7 +122,7 @@ def _crop(acc: te.Tensor, task: ConvTask) -> te.Tensor:
     return te.compute(task.output_shape, lambda n, f, i, j: acc[n, f, i, j], name="conv")
 
 
-def schedule_conv(sch: s_tir.Schedule, acc: Any, tile: Tile) -> None:
+def schedule_conv(sch: s_tir.Schedule, acc: SBlockRV, tile: Tile) -> None:
     """Bind a fused convolution: work-groups over filters and pixels, a register tile per work-item."""
     out = inline_epilogue(sch, acc)
     n, f, i, j, *reduction = sch.get_loops(acc)
@@ -137,8 +139,8 @@ def schedule_conv(sch: s_tir.Schedule, acc: Any, tile: Tile) -> None:
     sch.bind(f_item, "threadIdx.y")
     sch.bind(p_item, "threadIdx.x")
     sch.set_scope(acc, 0, "local")
-    sch.reverse_compute_at(out, p_item)
-    *_, out_filter, out_pixel = sch.get_loops(out)
+    sch.reverse_compute_at(out, p_item, preserve_unit_loops=True)
+    *_, out_filter, _, out_pixel = sch.get_loops(out)
     sch.vectorize(j_lane)
     sch.unroll(f_lane)
     sch.unroll(out_filter)
@@ -147,5 +149,5 @@ def schedule_conv(sch: s_tir.Schedule, acc: Any, tile: Tile) -> None:
     sch.decompose_reduction(acc, reduction[0])
 
 
-def _row_length(sch: s_tir.Schedule, out: Any) -> int:
+def _row_length(sch: s_tir.Schedule, out: SBlockRV) -> int:
     return int(sch.get(out).writes[0].source.shape[-1])

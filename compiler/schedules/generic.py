@@ -6,9 +6,10 @@ reduction, if any, as an inner loop on a private accumulator. A reduction takes 
 
 from __future__ import annotations
 
-from typing import Any
+from math import prod
 
 from tvm import s_tir
+from tvm.s_tir.schedule import LoopRV, SBlockRV
 
 from .epilogue import is_reduction, root_blocks, try_inline
 from .tile import work_group
@@ -31,7 +32,7 @@ def schedule_generic(sch: s_tir.Schedule) -> None:
             done.update(_bind(sch, block))
 
 
-def _bind(sch: s_tir.Schedule, block: Any) -> set[str]:
+def _bind(sch: s_tir.Schedule, block: SBlockRV) -> set[str]:
     """Bind one block; returns names of blocks that moved into its kernel."""
     if is_reduction(sch, block):
         copy = sch.cache_write(block, 0, "local")
@@ -49,7 +50,7 @@ def _bind(sch: s_tir.Schedule, block: Any) -> set[str]:
     return {sch.get(producer).name_hint}
 
 
-def _move_into(sch: s_tir.Schedule, block: Any, item: Any) -> None:
+def _move_into(sch: s_tir.Schedule, block: SBlockRV, item: LoopRV) -> None:
     sch.compute_at(block, item, preserve_unit_loops=True)
     loops = sch.get_loops(block)
     axes = sch.get(block).iter_vars
@@ -57,7 +58,7 @@ def _move_into(sch: s_tir.Schedule, block: Any, item: Any) -> None:
     sch.decompose_reduction(block, reduction[0])
 
 
-def _bind_spatial(sch: s_tir.Schedule, block: Any) -> Any:
+def _bind_spatial(sch: s_tir.Schedule, block: SBlockRV) -> LoopRV:
     loops = sch.get_loops(block)
     fused = sch.fuse(*loops) if loops else sch.add_unit_loop(block)
     count = int(sch.get(fused).extent)
@@ -67,20 +68,13 @@ def _bind_spatial(sch: s_tir.Schedule, block: Any) -> Any:
     return item
 
 
-def _same_elements(sch: s_tir.Schedule, producer: Any, consumer: Any) -> bool:
+def _same_elements(sch: s_tir.Schedule, producer: SBlockRV, consumer: SBlockRV) -> bool:
     """Whether each element of the producer is read for exactly one element of the consumer."""
     written = sch.get(producer).writes[0].source
     reads = [r for r in sch.get(consumer).reads if r.source.same_as(written)]
     out = sch.get(consumer).writes[0].source
-    return len(reads) == 1 and _volume(written.shape) == _volume(out.shape) and _is_point(reads[0].region)
-
-
-def _volume(shape: Any) -> int:
-    total = 1
-    for size in shape:
-        total *= int(size)
-    return total
-
-
-def _is_point(region: Any) -> bool:
-    return all(int(axis.extent) == 1 for axis in region)
+    return (
+        len(reads) == 1
+        and prod(map(int, written.shape)) == prod(map(int, out.shape))
+        and all(int(axis.extent) == 1 for axis in reads[0].region)
+    )

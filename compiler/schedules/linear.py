@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from tvm import s_tir, te
+from tvm.s_tir.schedule import SBlockRV
 
 from .epilogue import inline_epilogue
 from .tile import work_group
@@ -36,7 +37,7 @@ def linear(x: te.Tensor, weight: te.Tensor, features: int, attrs: dict[str, Any]
     return te.compute((rows, features), lambda n, f: acc[n, f], name="linear")
 
 
-def schedule_linear(sch: s_tir.Schedule, acc: Any) -> None:
+def schedule_linear(sch: s_tir.Schedule, acc: SBlockRV) -> None:
     """Bind a fused linear layer."""
     out = inline_epilogue(sch, acc)
     n, f, k = sch.get_loops(acc)
@@ -48,7 +49,7 @@ def schedule_linear(sch: s_tir.Schedule, acc: Any) -> None:
     sch.bind(f_group, "blockIdx.x")
     sch.bind(f_item, "threadIdx.x")
     sch.set_scope(acc, 0, "local")
-    sch.reverse_compute_at(out, f_item)
+    sch.reverse_compute_at(out, f_item, preserve_unit_loops=True)
     sch.vectorize(f_lane)
     if padded == int(sch.get(out).writes[0].source.shape[-1]):
         sch.vectorize(sch.get_loops(out)[-1])

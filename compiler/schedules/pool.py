@@ -10,13 +10,14 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from tvm import te, tirx
+from tvm.ir import Expr
 
 __all__ = ["PoolTask", "pool"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class PoolTask:
-    """Window of a pooling layer; ``padding`` is top and left, what is missing below and right follows from the shape."""
+    """Window of a pooling layer; ``padding`` is top and left, the other sides follow from the shapes."""
 
     mode: Literal["max", "average"]
     kernel: tuple[int, int]
@@ -44,7 +45,7 @@ def pool(x: te.Tensor, task: PoolTask, attrs: dict[str, Any]) -> te.Tensor:
         (te.max, tirx.min_value("float32")) if task.mode == "max" else (te.sum, tirx.const(0.0, "float32"))
     )
 
-    def value(n: Any, c: Any, i: Any, j: Any) -> Any:
+    def value(n: Expr, c: Expr, i: Expr, j: Expr) -> Expr:
         y, z = i * sy + ky * dy - top, j * sx + kx * dx - left
         if inside:
             return reduce(x[n, c, y, z], axis=[ky, kx])
@@ -58,14 +59,14 @@ def pool(x: te.Tensor, task: PoolTask, attrs: dict[str, Any]) -> te.Tensor:
     if inside or task.count_padding:
         return te.compute(task.output_shape, lambda *i: total[i] * tirx.const(1.0 / size, "float32"), name="average")
 
-    def average(n: Any, c: Any, i: Any, j: Any) -> Any:
+    def average(n: Expr, c: Expr, i: Expr, j: Expr) -> Expr:
         count = _overlap(i, sy, dy, top, task.kernel[0], height) * _overlap(j, sx, dx, left, task.kernel[1], width)
         return total[n, c, i, j] / count.astype("float32")
 
     return te.compute(task.output_shape, average, name="average")
 
 
-def _overlap(i: Any, stride: int, dilation: int, before: int, kernel: int, size: int) -> Any:
+def _overlap(i: Expr, stride: int, dilation: int, before: int, kernel: int, size: int) -> Expr:
     """How many of a window's positions lie inside the image along one axis."""
     start = i * stride - before
     first = tirx.max(0, te.indexdiv(dilation - 1 - start, dilation)) if before else 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from math import prod
 
-from ..targets import Target
+from ..targets import HostSpec, Target
 
 __all__ = ["Tile", "choose_tile", "largest_divisor"]
 
@@ -35,10 +35,10 @@ def choose_tile(filters: int, output_hw: tuple[int, int], batch: int, target: Ta
     A CPU device wants wide vectors and few work-items; a GPU wants float4 and a work-item for every lane.
     """
     height, width = output_hw
-    is_gpu = target.name.startswith("adreno")
-    widest, most_filters, enough = (4, 8, 768) if is_gpu else (8, 16, 4)
+    gpu = is_gpu(target)
+    widest, most_filters, enough = (4, 8, 768) if gpu else (8, 16, 4)
     # On a CPU a narrow vector costs as much as a wide one; on a GPU each lane's work counts.
-    cost_of_vector = 1 if is_gpu else 64
+    cost_of_vector = 1 if gpu else 64
     pixels = min((1, 2, 4, 8)[: widest.bit_length()], key=lambda v: (-(-width // v) * (v + cost_of_vector), v))
     while True:
         groups = -(-filters // most_filters)
@@ -48,11 +48,16 @@ def choose_tile(filters: int, output_hw: tuple[int, int], batch: int, target: Ta
             break
         if most_filters > 4:
             most_filters //= 2
-        elif is_gpu:
+        elif gpu:
             pixels //= 2
         else:
             break
-    return Tile(filters=tile_filters, pixels=pixels, work_items=64 if is_gpu else 16)
+    return Tile(filters=tile_filters, pixels=pixels, work_items=64 if gpu else 16)
+
+
+def is_gpu(target: Target) -> bool:
+    """Whether the target is a GPU; a CPU device wants other tiles."""
+    return not isinstance(target.device_spec, HostSpec)
 
 
 def largest_divisor(count: int, limit: int) -> int:
