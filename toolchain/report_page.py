@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from html import escape
 
 from .output import count_text, milliseconds_text, percent_text
-from .report_charts import ROUND_COLOURS, Point, histogram, scatter
+from .report_charts import ROUND_COLOURS, Point, histogram, scatter, shown_limit
 from .report_schema import Figures, KernelTime, Latency, Layer, Report
 from .report_style import STYLE
 from .report_values import COST_NAMES, Row, comparison_rows, constraint_rows, cost_text
@@ -70,7 +70,7 @@ def _head(report: Report) -> str:
         f"{report.granularity} pruning" if report.granularity else "",
         f"objective {report.objective}",
         "" if report.seed is None else f"seed {report.seed}",
-        report.created.replace("T", " "),
+        report.created.replace("T", " ").replace("+00:00", " UTC"),
     ]
     line = "".join(f"<span>{_e(fact)}</span>" for fact in facts if fact)
     return (
@@ -148,7 +148,10 @@ def _search(report: Report) -> str:
     dots, path = [p for p in trials if p], [p for p in rounds if p]
     if not dots and not path:
         return ""
-    ends = (_end_point(report, report.baseline, "dense network"), _end_point(report, report.result, "result"))
+    ends = (
+        _end_point(report, report.baseline, report.baseline_cost(), "dense network"),
+        _end_point(report, report.result, report.result_cost(), "result"),
+    )
     chart = scatter(dots, path, *ends, cost_name=cost_name)
     note = (
         "Accuracy on the search part of the data against cost. Small dots are candidates, judged before any "
@@ -163,8 +166,8 @@ def _legend(rounds: Sequence[int]) -> str:
     return '<p class="legend">' + "".join(f'<span><u class="{c}"></u>{_e(text)}</span>' for c, text in names) + "</p>"
 
 
-def _end_point(report: Report, figures: Figures, label: str) -> Point | None:
-    return _point(report.cost(figures), figures.search_accuracy_top1, label, 0, report.objective)
+def _end_point(report: Report, figures: Figures, cost: float | None, label: str) -> Point | None:
+    return _point(cost, figures.search_accuracy_top1, label, 0, report.objective)
 
 
 def _point(
@@ -250,6 +253,9 @@ def _latency_figure(entry: Latency) -> str:
     name = f"{entry.device_name} ({entry.device})" if entry.device_name else entry.device or ""
     facts = [f"{len(entry.samples_ms)} runs on {name}", f"batch {entry.batch}", entry.precision]
     facts += [f"p50 {milliseconds_text(entry.p50)}", f"p90 {milliseconds_text(entry.p90)}"]
+    slower = sum(value > shown_limit(entry.samples_ms, entry.p90) for value in entry.samples_ms)
+    if slower:
+        facts.append(f"{slower} slower runs, up to {milliseconds_text(max(entry.samples_ms))}, in the last bar")
     caption = " · ".join(facts)
     state = f"<figcaption>device state: {_e(_flat(entry.state))}</figcaption>" if entry.state else ""
     chart = histogram(entry.samples_ms, entry.p50, entry.p90)
@@ -290,7 +296,9 @@ def _origin(report: Report) -> str:
 def _flat(value: object) -> str:
     """Write a small JSON value on one line."""
     if isinstance(value, dict):
-        return ", ".join(f"{key} {_flat(item)}" for key, item in value.items())
+        nested = any(isinstance(item, dict) for item in value.values())
+        parts = [f"{str(key).replace('_', ' ')}{':' if nested else ''} {_flat(item)}" for key, item in value.items()]
+        return ("; " if nested else ", ").join(parts)
     if isinstance(value, list | tuple):
         return ", ".join(_flat(item) for item in value)
     return "" if value is None else str(value)

@@ -52,7 +52,11 @@ class Latency(_Record):
 
 
 class Figures(_Record):
-    """The figures of one network: the dense one (`baseline`) or the compressed one (`result`)."""
+    """The figures of one network: the dense one (`baseline`) or the compressed one (`result`).
+
+    `costs` are what the search reckons with, by objective. Its latency is the model's sum over layers; the latency of
+    the package counts the kernels that the compiler adds, so the two do not belong on one axis.
+    """
 
     accuracy_top1: float | None = None
     search_accuracy_top1: float | None = None
@@ -62,7 +66,13 @@ class Figures(_Record):
     macs: int | None = None
     file_bytes: int | None = None
     latency: tuple[Latency, ...] = ()
+    costs: dict[str, float] = {}
     reference: str | None = None
+
+    def cost(self, objective: str) -> float | None:
+        """The cost in the unit of `objective`, from `costs` where they are given."""
+        known: dict[str, float | None] = {"params": self.params, "macs": self.macs, **self.costs}
+        return known.get(objective, self.modelled_ms())
 
     def modelled_ms(self) -> float | None:
         """The modelled latency, or None."""
@@ -185,9 +195,15 @@ class Report(_Record):
         """`resnet20 on digits`."""
         return " on ".join(str(part["name"]) for part in (self.network, self.data) if part.get("name")) or self.run
 
-    def cost(self, figures: Figures) -> float | None:
-        """The cost of a network in the unit of the run's objective."""
-        return {"params": figures.params, "macs": figures.macs}.get(self.objective, figures.modelled_ms())
+    def baseline_cost(self) -> float | None:
+        """The dense network's cost on the axis of trials and rounds."""
+        return self.baseline.cost(self.objective)
+
+    def result_cost(self) -> float | None:
+        """The result's cost on that axis; the result is the last accepted round, retrained."""
+        accepted = [item.cost(self.objective) for item in self.rounds if item.accepted]
+        known = self.result.costs.get(self.objective)
+        return known or (accepted[-1] if accepted else self.result.cost(self.objective))
 
 
 def round_number(name: int | str) -> int:

@@ -206,3 +206,19 @@ def test_charts_take_one_value_and_equal_values():
     assert "<svg" in scatter(same, [], None, None, cost_name="ms")
     assert "<svg" in histogram([1.0] * 50, 1.0, 1.0)
     assert histogram([], None, None) == ""
+
+
+def test_result_lies_at_the_last_accepted_round_and_costs_win(report):
+    parsed = parse_report(report, source="test")
+    assert parsed.result_cost() == 0.254
+    report["baseline"]["costs"] = {"latency": 0.8}
+    report["result"]["costs"] = {"latency": 0.2}
+    parsed = parse_report(report, source="test")
+    assert (parsed.baseline_cost(), parsed.result_cost()) == (0.8, 0.2)
+
+
+def test_slow_outliers_do_not_flatten_the_histogram():
+    samples = [1 + 0.001 * index for index in range(100)] + [50.0, 80.0]
+    chart = histogram(samples, 1.05, 1.09)
+    assert "2 runs from" in chart or "3 runs from" in chart
+    assert ">50<" not in chart
