@@ -213,9 +213,10 @@ def _kernels(report: Report) -> str:
         return ""
     with_measured = any(kernel.measured_us is not None for kernel in report.kernels)
     target = report.target.get("name", "the target")
-    headings = [("kernel", ""), ("lowering", ""), (f"modelled on {target}, µs", "bars")]
+    headings = [("kernel", ""), (f"modelled on {target}, µs", "bars")]
     if with_measured:
         headings.append((f"measured on {_measured_device(report)}, µs", "bars"))
+    headings.append(("lowering", "wrap"))
     most = [_longest(report.kernels, "modelled_us"), _longest(report.kernels, "measured_us")]
     rows = [_kernel_row(kernel, most, with_measured) for kernel in report.kernels]
     note = "In the order of execution. Each column has a scale of its own: the model and a device are never compared."
@@ -224,12 +225,12 @@ def _kernels(report: Report) -> str:
 
 def _kernel_row(kernel: KernelTime, most: Sequence[float], with_measured: bool) -> list[str]:
     name = kernel.source_operator or kernel.name
-    cells = [
-        f'<td class="name" title="{_e(kernel.name)}">{_e(name)}</td>',
-        f'<td class="wrap">{_e(kernel.lowering)} <span class="soft">{_e(kernel.reason)}</span></td>',
-        _time_bar(kernel.modelled_us, most[0], "plain"),
-    ]
-    return [*cells, _time_bar(kernel.measured_us, most[1], "plain measured")] if with_measured else cells
+    cells = [f'<td class="name" title="{_e(kernel.name)}">{_e(name)}</td>']
+    cells.append(_time_bar(kernel.modelled_us, most[0], "plain"))
+    if with_measured:
+        cells.append(_time_bar(kernel.measured_us, most[1], "plain measured"))
+    reason = f'<span class="soft">{_e(kernel.reason)}</span>'
+    return [*cells, f'<td class="wrap">{_e(kernel.lowering)} {reason}</td>']
 
 
 def _time_bar(value: float | None, most: float, style: str) -> str:

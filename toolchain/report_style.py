@@ -57,7 +57,7 @@ td.strong { font-weight: 600; }
 td.sub { padding-left: 18px; color: var(--soft); }
 td.soft, .soft { color: var(--soft); }
 td.name { white-space: nowrap; }
-td.wrap { min-width: 180px; }
+td.wrap, th.wrap { min-width: 240px; padding-left: 10px; }
 code, pre, td.name {
   font-family: ui-monospace, SFMono-Regular, Menlo, Consolas, "DejaVu Sans Mono", monospace; font-size: 13px;
 }
