@@ -109,6 +109,10 @@ def _clip(low: float, high: float) -> Rule:
     return rule
 
 
+def _hard_sigmoid(w: GraphWriter, node: fx.Node) -> str:
+    return w.emit(node, "HardSigmoid", [w.value(node)], alpha=1 / 6, beta=0.5)
+
+
 def _leaky_relu(w: GraphWriter, node: fx.Node) -> str:
     slope = _setting(w, node, 1, "negative_slope", 0.01)
     return w.emit(node, "LeakyRelu", [w.value(node)], alpha=float(slope))
@@ -284,6 +288,7 @@ _MODULE_RULES: Mapping[type[nn.Module], Rule] = {
     nn.Sigmoid: _unary("Sigmoid"),
     nn.Tanh: _unary("Tanh"),
     nn.Hardswish: _unary("HardSwish"),
+    nn.Hardsigmoid: _hard_sigmoid,
     nn.ReLU6: _clip(0.0, 6.0),
     nn.LeakyReLU: _leaky_relu,
     nn.SiLU: _silu,
@@ -304,6 +309,7 @@ _FUNCTION_RULES: Sequence[tuple[frozenset[Any], Rule]] = (
     (frozenset({torch.sigmoid, F.sigmoid, "sigmoid"}), _unary("Sigmoid")),
     (frozenset({torch.tanh, F.tanh, "tanh"}), _unary("Tanh")),
     (frozenset({F.hardswish}), _unary("HardSwish")),
+    (frozenset({F.hardsigmoid}), _hard_sigmoid),
     (frozenset({F.relu6}), _clip(0.0, 6.0)),
     (frozenset({F.leaky_relu}), _leaky_relu),
     (frozenset({F.silu}), _silu),

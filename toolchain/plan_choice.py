@@ -99,19 +99,18 @@ def choose_plan(
     del network
     scores = weights if isinstance(weights, Scores) else Scores(coupling, weights, rho)
     _check_counts(coupling, filter_keep, column_keep)
-    units = np.ones(coupling.total_units + 1, dtype=np.bool_)
-    columns: dict[str, BoolArray] = {}
+    rows: Mapping[str, FloatArray] = {name: layer.row_sums for name, layer in scores.layers.items()}
+    units = np.ones(0, dtype=np.bool_)
     best: tuple[float, BoolArray, dict[str, BoolArray]] | None = None
     for _ in range(MAX_ALTERNATIONS):
-        new_units = _choose_units(scores, filter_keep, units, columns)
-        new_columns = {name: _choose_columns(scores, name, keep, new_units) for name, keep in column_keep.items()}
-        energy = _kept_energy(scores, new_units, new_columns)
-        stable = best is not None and np.array_equal(new_units, units)
+        before, units = units, _choose_units(scores, filter_keep, rows)
+        columns = {name: _choose_columns(scores, name, keep, units) for name, keep in column_keep.items()}
+        rows = _rows_left(scores, units, columns)
+        energy = sum(float(row @ units[scores.layers[name].info.outputs]) for name, row in rows.items())
         if best is None or energy > best[0]:
-            best = (energy, new_units, new_columns)
-        if stable or not filter_keep:
+            best = (energy, units, columns)
+        if not filter_keep or np.array_equal(before, units):
             break
-        units, columns = new_units, new_columns
     assert best is not None
     return _plan(coupling, filter_keep, best[1], best[2])
 
@@ -145,17 +144,13 @@ def _must_keep(coupling: Coupling, group: CouplingGroup) -> Sequence[IntArray]:
     return sorted(sets, key=len)
 
 
-def _choose_units(
-    scores: Scores, filter_keep: Mapping[str, int], units: BoolArray, columns: Mapping[str, BoolArray]
-) -> BoolArray:
-    """Units that stay, where scores count only weights that ``units`` and ``columns`` left in the last turn."""
+def _choose_units(scores: Scores, filter_keep: Mapping[str, int], rows: Mapping[str, FloatArray]) -> BoolArray:
+    """Units that stay, by the squared norms of their rows."""
     coupling = scores.coupling
     totals = np.zeros(coupling.total_units + 1, dtype=np.float64)
-    for name, layer in scores.layers.items():
-        alive = columns[name] if name in columns else units[layer.column_units]
-        rows = layer.row_sums if alive.all() else layer.squares @ alive.astype(np.float32)
-        np.add.at(totals, layer.info.outputs, rows)
-    chosen = np.ones_like(units)
+    for name, row in rows.items():
+        np.add.at(totals, scores.layers[name].info.outputs, row)
+    chosen = np.ones(coupling.total_units + 1, dtype=np.bool_)
     for name, keep in filter_keep.items():
         start, size = coupling.offsets[name], coupling.by_name[name].size
         stay = _strongest(totals[start : start + size], keep, scores.must_keep[name])
@@ -192,13 +187,13 @@ def _choose_columns(scores: Scores, name: str, keep: float, units: BoolArray) ->
     return stay
 
 
-def _kept_energy(scores: Scores, units: BoolArray, columns: Mapping[str, BoolArray]) -> float:
-    energy = 0.0
+def _rows_left(scores: Scores, units: BoolArray, columns: Mapping[str, BoolArray]) -> dict[str, FloatArray]:
+    """Squared norm of every row over the columns that a choice leaves."""
+    rows = {}
     for name, layer in scores.layers.items():
         alive = columns[name] if name in columns else units[layer.column_units]
-        rows = layer.row_sums if alive.all() else layer.squares @ alive.astype(np.float32)
-        energy += float(rows @ units[layer.info.outputs].astype(np.float32))
-    return energy
+        rows[name] = layer.row_sums if alive.all() else layer.squares @ alive.astype(np.float32)
+    return rows
 
 
 def _plan(

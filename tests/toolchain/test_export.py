@@ -137,7 +137,14 @@ def test_an_operator_that_onnx_lacks_is_named_and_nothing_is_written(tmp_path):
     [
         [nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.LeakyReLU(0.2), nn.AvgPool2d(2, padding=1)],
         [nn.BatchNorm2d(3), nn.Hardswish(), nn.ZeroPad2d((1, 0, 2, 1)), nn.SiLU(), nn.MaxPool2d(3, 2, ceil_mode=True)],
-        [nn.Conv2d(3, 4, 2, padding="same"), nn.Tanh(), nn.AdaptiveAvgPool2d((4, 2)), nn.Flatten(), nn.Linear(32, 2)],
+        [
+            nn.Conv2d(3, 4, 2, padding="same"),
+            nn.Tanh(),
+            nn.Hardsigmoid(),
+            nn.AdaptiveAvgPool2d((4, 2)),
+            nn.Flatten(),
+            nn.Linear(32, 2),
+        ],
         [nn.Conv2d(3, 6, 3, groups=3, bias=False), nn.ReLU6(), nn.AdaptiveMaxPool2d(1), nn.Flatten(), nn.Softmax(1)],
         [nn.Identity(), nn.Dropout(0.5)],
     ],
