@@ -225,7 +225,7 @@ def admm_stage(
             checkpoint=bench.folder.inner_checkpoint(stage),
             on_epoch=lambda epoch, loss: bar.advance(1, f"loss {loss:.3f}"),
         )
-    ranking = Scores(coupling, bench.ranked(network, {**everything, **solver.target()}))
+    ranking = Scores(coupling, bench.ranked(network, {**everything, **solver.z}))
     # The weights have moved: which filters and columns are kept may have changed, and with them the cost.
     plan = budget.project(action, lambda moved: space.priced(moved, ranking)).plan
     trained.module.cpu()

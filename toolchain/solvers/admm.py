@@ -6,6 +6,9 @@
 
 `rho` grows geometrically over the epochs; the dual is scaled by it, so `U` is rescaled by `rho_old / rho_new` each
 time. Initially `Z = projection(W)`, `U = 0`. AutoCompress (arXiv:1907.03141), section 3.3.
+
+In the first half of the epochs the Z-step chooses freely what is kept; then the choice is settled, and the Z-step
+projects onto that one subspace. With few epochs the choice would otherwise still change when pruning comes.
 """
 
 from collections.abc import Callable, Mapping
@@ -94,7 +97,7 @@ class Admm:
         """Z-step and U-step, then the next `rho`."""
         values = self._values()
         old_z = self._z
-        self._z = self._project({name: value + self._u[name] for name, value in values.items()})
+        self._z = self._z_step(self.target(), settled=2 * (epoch + 1) > self._schedule.epochs)
         for name, value in values.items():
             self._u[name] = self._u[name] + value - self._z[name]
         if self._on_residuals is not None:
@@ -111,8 +114,18 @@ class Admm:
             self._u[name] = self._u[name] * (self._rho / rho)
         self._rho = rho
 
+    def _z_step(self, target: Weights, *, settled: bool) -> Weights:
+        if not settled:
+            return self._project(target)
+        return {name: torch.where(self._z[name] != 0, value, 0.0) for name, value in target.items()}
+
+    @property
+    def z(self) -> Weights:
+        """The last projection; exactly 0 where it prunes."""
+        return dict(self._z)
+
     def target(self) -> Weights:
-        """`W + U`, what the last projection is to be made of."""
+        """`W + U`, what is projected."""
         return {name: value + self._u[name] for name, value in self._values().items()}
 
     def state_dict(self) -> dict[str, Any]:
