@@ -69,7 +69,7 @@ def test_run_whose_plan_names_code(finished_run, tmp_path, capsys):
     (folder / "pruning_plan.json").write_text(json.dumps(plan))
     code, _, err = _eval(capsys, folder)
     assert code == 2
-    assert "names code" in err and "--model" in err
+    assert "names code" in err
 
 
 def test_malicious_weights_are_never_run(tmp_path, capsys):
