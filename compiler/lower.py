@@ -212,8 +212,7 @@ class _Line:
     def _emit(
         self, function: tirx.PrimFunc, tensors: tuple[Tensor, ...], written: tuple[Tensor, ...], name: str
     ) -> None:
-        function = with_layouts(function, [None if t.layout.is_plain else t.layout for t in tensors])
-        group, layer = self._build(function, name)
+        group, layer = self._build(function, tuple(None if t.layout.is_plain else t.layout for t in tensors), name)
         by_name = {f"a{index}": tensor for index, tensor in enumerate(tensors)}
         for temporary in group.temporaries:
             by_name[temporary.name] = Tensor(
@@ -231,11 +230,13 @@ class _Line:
                 LoweredStep(kernel=kernel, arguments=arguments, written=changed, operator=operator, layer=layer)
             )
 
-    def _build(self, function: tirx.PrimFunc, name: str) -> tuple[KernelGroup, Layer | None]:
+    def _build(
+        self, function: tirx.PrimFunc, layouts: tuple[Layout | None, ...], name: str
+    ) -> tuple[KernelGroup, Layer | None]:
         schedule = s_tir.Schedule(function)
         layer, anchor = self._layer(schedule)
         structure = tvm_ffi.StructuralKey(schedule.mod["main"])  # type: ignore[call-arg]
-        key = (structure, layer.tile if layer else None)
+        key = (structure, layouts, layer.tile if layer else None)
         if key not in self.built:
             if layer is not None and layer.kind == "conv" and layer.tile is not None:
                 schedule_conv(schedule, anchor, layer.tile)
@@ -243,7 +244,9 @@ class _Line:
                 schedule_linear(schedule, anchor)
             else:
                 schedule_generic(schedule)
-            self.built[key] = build_kernels(schedule.mod["main"], self.target.tvm_target(), name=name)
+            # Layouts come after the schedule: a private copy of a tensor must not inherit its strides.
+            strided = with_layouts(schedule.mod["main"], layouts)
+            self.built[key] = build_kernels(strided, self.target.tvm_target(), name=name)
         return self.built[key], layer
 
     def _layer(self, schedule: s_tir.Schedule) -> tuple[Layer | None, Any]:

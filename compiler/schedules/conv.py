@@ -146,6 +146,8 @@ def schedule_conv(sch: s_tir.Schedule, acc: SBlockRV, tile: Tile) -> None:
     sch.unroll(out_filter)
     if width == int(_row_length(sch, out)):
         sch.vectorize(out_pixel)
+    else:
+        sch.unroll(out_pixel)  # else the tile would be indexed at run time, and live in memory
     sch.decompose_reduction(acc, reduction[0])
 
 

@@ -6,8 +6,7 @@ reduction, if any, as an inner loop on a private accumulator. A reduction takes 
 
 from __future__ import annotations
 
-from math import prod
-
+import tvm_ffi
 from tvm import s_tir
 from tvm.s_tir.schedule import LoopRV, SBlockRV
 
@@ -36,45 +35,41 @@ def _bind(sch: s_tir.Schedule, block: SBlockRV) -> set[str]:
     """Bind one block; returns names of blocks that moved into its kernel."""
     if is_reduction(sch, block):
         copy = sch.cache_write(block, 0, "local")
-        _move_into(sch, block, _bind_spatial(sch, copy))
+        sch.reverse_compute_at(copy, _bind_reduction(sch, block))
         return {sch.get(copy).name_hint}
-    item = _bind_spatial(sch, block)
     producers = [p for p in sch.get_producers(block) if is_reduction(sch, p)]
-    if len(producers) != 1 or len(sch.get_consumers(producers[0])) != 1:
-        return set()
-    producer = producers[0]
-    if not _same_elements(sch, producer, block):
-        return set()
-    sch.set_scope(producer, 0, "local")
-    _move_into(sch, producer, item)
-    return {sch.get(producer).name_hint}
+    if len(producers) == 1 and _same_elements(sch, producers[0], block):
+        producer = producers[0]
+        sch.set_scope(producer, 0, "local")
+        sch.reverse_compute_at(block, _bind_reduction(sch, producer))
+        return {sch.get(producer).name_hint}
+    _bind_loops(sch, sch.get_loops(block) or [sch.add_unit_loop(block)])
+    return set()
 
 
-def _move_into(sch: s_tir.Schedule, block: SBlockRV, item: LoopRV) -> None:
-    sch.compute_at(block, item, preserve_unit_loops=True)
+def _bind_reduction(sch: s_tir.Schedule, block: SBlockRV) -> LoopRV:
+    """Bind the spatial loops, which come first; returns the work-item's loop."""
     loops = sch.get_loops(block)
-    axes = sch.get(block).iter_vars
-    reduction = loops[len(loops) - sum(int(axis.iter_type) == 2 for axis in axes) :]
-    sch.decompose_reduction(block, reduction[0])
+    reductions = sum(int(axis.iter_type) == 2 for axis in sch.get(block).iter_vars)
+    spatial = loops[: len(loops) - reductions] or [sch.add_unit_loop(loops[0])]
+    item = _bind_loops(sch, spatial)
+    sch.decompose_reduction(block, sch.get_loops(block)[-reductions])
+    return item
 
 
-def _bind_spatial(sch: s_tir.Schedule, block: SBlockRV) -> LoopRV:
-    loops = sch.get_loops(block)
-    fused = sch.fuse(*loops) if loops else sch.add_unit_loop(block)
-    count = int(sch.get(fused).extent)
-    group, item = sch.split(fused, [None, work_group(count, WORK_ITEMS)])
+def _bind_loops(sch: s_tir.Schedule, loops: list[LoopRV]) -> LoopRV:
+    fused = sch.fuse(*loops)
+    group, item = sch.split(fused, [None, work_group(int(sch.get(fused).extent), WORK_ITEMS)])
     sch.bind(group, "blockIdx.x")
     sch.bind(item, "threadIdx.x")
     return item
 
 
 def _same_elements(sch: s_tir.Schedule, producer: SBlockRV, consumer: SBlockRV) -> bool:
-    """Whether each element of the producer is read for exactly one element of the consumer."""
+    """Whether element (i, j, …) of the consumer is made of element (i, j, …) of the producer, which none else reads."""
     written = sch.get(producer).writes[0].source
-    reads = [r for r in sch.get(consumer).reads if r.source.same_as(written)]
-    out = sch.get(consumer).writes[0].source
-    return (
-        len(reads) == 1
-        and prod(map(int, written.shape)) == prod(map(int, out.shape))
-        and all(int(axis.extent) == 1 for axis in reads[0].region)
-    )
+    realize = sch.get(consumer)
+    reads = [read for read in realize.reads if read.source.same_as(written)]
+    if len(sch.get_consumers(producer)) != 1 or len(reads) != 1:
+        return False
+    return tvm_ffi.structural_equal(reads[0].region, realize.writes[0].region)
