@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import copy
+import functools
+
 import numpy as np
 import pytest
 import torch
@@ -130,14 +133,24 @@ HAND_MADE = {
 }
 
 
-def make_model(name):
-    """A registered or hand-made network with random batch norms, and its image shape, small."""
+LARGE = ("resnet18", "resnet34", "resnet50", "resnet44", "resnet56")
+
+
+@functools.cache
+def _model(name):
     torch.manual_seed(0)
     if name in HAND_MADE:
         return randomize_batch_norm(HAND_MADE[name]()).eval(), (3, 8, 8)
-    shape = (1, 28, 28) if name.startswith("lenet") else (3, 16, 16)
+    size = 8 if name in LARGE else 16
+    shape = (1, 28, 28) if name.startswith("lenet") else (3, size, size)
     model = create_model(name, **default_arguments(name, num_classes=10, image_shape=shape))
     return randomize_batch_norm(model).eval(), shape
+
+
+def make_model(name):
+    """A registered or hand-made network with random batch norms, and its image shape, small."""
+    model, shape = _model(name)  # drawing the weights of a large network takes longer than copying it
+    return copy.deepcopy(model), shape
 
 
 def make_plan(coupling, rng, granularity):
