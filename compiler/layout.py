@@ -19,7 +19,7 @@ import numpy.typing as npt
 __all__ = ["Layout"]
 
 # A vector at the end of the last row may read beyond it; what it reads there is never stored.
-SLACK_ELEMENTS = 64
+SLACK_ELEMENTS = 256
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,22 +29,24 @@ class Layout:
     Attributes:
         shape: Logical shape.
         halo: Zero rows and columns around each ``(H, W)`` plane; ``(0, 0)`` for other ranks.
+        row: Least elements from one row to the next; what lies behind a row is halo.
         slack: Elements behind the last one that may be read.
     """
 
     shape: tuple[int, ...]
     halo: tuple[int, int] = (0, 0)
+    row: int = 0
     slack: int = 0
 
     @property
     def is_plain(self) -> bool:
         """Whether elements lie in row-major order without gaps."""
-        return self.halo == (0, 0)
+        return not self.shape or (self.halo == (0, 0) and self.pitch == self.shape[-1])
 
     @property
     def pitch(self) -> int:
         """Elements from one row to the next."""
-        return self.shape[-1] + self.halo[1]
+        return max(self.shape[-1] + self.halo[1], self.row)
 
     @property
     def strides(self) -> tuple[int, ...]:

@@ -8,7 +8,7 @@ the generic schedule. Operators that only change the shape stay Relax operators:
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -17,9 +17,9 @@ import numpy.typing as npt
 import tvm
 from tvm import relax, te
 
+from .activation_layouts import VIEW_OPERATORS, ActivationLayouts, static_shape
 from .latency_model import modelled_kernels
 from .layer_shape import LayerShape
-from .layout import SLACK_ELEMENTS, Layout
 from .schedules.conv import ConvTask, column_conv, column_offsets, dense_conv, pack_weight
 from .schedules.linear import linear, pack_linear_weight
 from .schedules.pool import PoolTask, pool
@@ -28,10 +28,9 @@ from .select import Choice, choose_lowering
 from .targets import Target
 from .zero_columns import kept_columns
 
-__all__ = ["LAYER_ANNOTATION", "VIEW_OPERATORS", "Layer", "Legalizer", "conv_halos", "weight_key"]
+__all__ = ["LAYER_ANNOTATION", "Layer", "Legalizer", "weight_key"]
 
 LAYER_ANNOTATION = "act.layer"
-VIEW_OPERATORS = ("relax.reshape", "relax.flatten", "relax.squeeze", "relax.expand_dims")
 OUT_ELEMENTWISE_FUSABLE = 4  # TVM's pattern kind of a convolution: elementwise consumers join it
 
 Kind = Literal["conv", "linear", "pool"]
@@ -61,13 +60,13 @@ class Legalizer:
 
     Attributes:
         target: What is compiled for.
-        halos: By activation shape, the halo its layout has.
+        layouts: Of the activations.
         names: By `weight_key`, the source operators that have this weight, in order.
         inputs: Names of the network's inputs, which have no halo: a convolution reads a copy.
     """
 
     target: Target
-    halos: dict[tuple[int, ...], tuple[int, int]]
+    layouts: ActivationLayouts
     names: dict[str, list[str]]
     inputs: frozenset[str]
     layers: list[Layer] = field(default_factory=list)
@@ -119,7 +118,7 @@ class Legalizer:
             )
         is_column = layer.choice.lowering == "column"
         columns = kept_columns(values) if is_column else np.arange(matrix.shape[1], dtype=np.int32)
-        strides = activation_layout(_static_shape(data), self.halos).strides
+        strides = self.layouts.of(static_shape(data)).strides
         return _call_te(
             builder,
             lambda x, w, o: column_conv(x, w, o, task, attrs, strides=strides),
@@ -136,7 +135,7 @@ class Legalizer:
         return shape.groups == 1 and shape.kernel != (1, 1) and not is_gpu(self.target)
 
     def _conv_shape(self, call: relax.Call, values: npt.NDArray[np.float32]) -> LayerShape:
-        attrs, data = call.attrs, _static_shape(call.args[0])
+        attrs, data = call.attrs, static_shape(call.args[0])
         groups = int(attrs.groups)
         depthwise = groups > 1 and groups == data[1]
         # A layer whose weights are all zero keeps one column, so that it stays a convolution.
@@ -159,7 +158,7 @@ class Legalizer:
 
     def _matmul(self, builder: relax.BlockBuilder, call: relax.Call) -> relax.Expr:
         data, weight = call.args
-        shape = _static_shape(data)
+        shape = static_shape(data)
         if not isinstance(weight, tvm.ir.GenericConst) or len(shape) != 2 or weight.value.numpy().ndim != 2:
             return _default(builder, call)
         values = weight.value.numpy()
@@ -199,7 +198,7 @@ class Legalizer:
         return self._emit_pool(builder, call.args[0], task)
 
     def _adaptive_pool(self, builder: relax.BlockBuilder, call: relax.Call) -> relax.Expr:
-        data, output = _static_shape(call.args[0]), tuple(int(size) for size in call.ty.shape)
+        data, output = static_shape(call.args[0]), tuple(int(size) for size in call.ty.shape)
         if data[2] % output[2] or data[3] % output[3]:
             return _default(builder, call)
         window = (data[2] // output[2], data[3] // output[3])
@@ -209,7 +208,7 @@ class Legalizer:
         return self._emit_pool(builder, call.args[0], task)
 
     def _emit_pool(self, builder: relax.BlockBuilder, data: relax.Expr, task: PoolTask) -> relax.Expr:
-        _, channels, height, width = _static_shape(data)
+        _, channels, height, width = static_shape(data)
         shape = LayerShape(
             name=f"{task.mode}_pool",
             kind="pool",
@@ -241,33 +240,6 @@ class Legalizer:
 def weight_key(values: npt.NDArray[Any]) -> str:
     """Identity of a weight whatever its layout: a hash of its sorted values."""
     return hashlib.sha256(np.sort(values, axis=None).tobytes()).hexdigest()
-
-
-def conv_halos(module: tvm.IRModule) -> dict[tuple[int, ...], tuple[int, int]]:
-    """By shape of activation, the halo that the convolutions reading it need."""
-    halos: dict[tuple[int, ...], tuple[int, int]] = {}
-    for call in _calls(module):
-        if call.op.name == "relax.nn.conv2d" and call.attrs.data_layout == "NCHW":
-            shape, padding = _static_shape(call.args[0]), [int(p) for p in call.attrs.padding]
-            before = halos.get(shape, (0, 0))
-            halos[shape] = (max(before[0], padding[0], padding[2]), max(before[1], padding[1], padding[3]))
-    return halos
-
-
-def activation_layout(shape: tuple[int, ...], halos: dict[tuple[int, ...], tuple[int, int]]) -> Layout:
-    """Layout of an activation that a kernel writes: all of one shape have the same."""
-    return Layout(shape=shape, halo=halos.get(shape, (0, 0)), slack=SLACK_ELEMENTS)
-
-
-def _calls(module: tvm.IRModule) -> Iterable[relax.Call]:
-    for block in module["main"].body.blocks:
-        for binding in block.bindings:
-            if isinstance(binding.value, relax.Call) and isinstance(binding.value.op, tvm.ir.Op):
-                yield binding.value
-
-
-def _static_shape(expr: relax.Expr) -> tuple[int, ...]:
-    return tuple(int(size) for size in expr.ty.shape)
 
 
 def _pair(values: Sequence[int]) -> tuple[int, int]:

@@ -16,9 +16,10 @@ import tvm
 import tvm_ffi
 from tvm import relax, s_tir, te, tirx
 
+from .activation_layouts import VIEW_OPERATORS, find_layouts
 from .errors import CompileError, UnsupportedOpError
 from .layout import Layout
-from .legalize import LAYER_ANNOTATION, VIEW_OPERATORS, Layer, Legalizer, activation_layout, conv_halos
+from .legalize import LAYER_ANNOTATION, Layer, Legalizer
 from .opencl import DeviceKernel, KernelGroup, build_kernels, with_layouts
 from .schedules.conv import schedule_conv
 from .schedules.epilogue import root_blocks
@@ -89,7 +90,7 @@ def lower(module: tvm.IRModule, target: Target, *, names: dict[str, list[str]]) 
         main = module["main"]
         legalizer = Legalizer(
             target=target,
-            halos=conv_halos(module),
+            layouts=find_layouts(module, target),
             names=names,
             inputs=frozenset(str(param.name) for param in main.params),
         )
@@ -170,7 +171,7 @@ class _Line:
 
     def _view(self, call: relax.Call, variable: relax.Var) -> Tensor:
         source = self._single(call.args[0])
-        layout = activation_layout(_shape(variable.ty), self.legalizer.halos)
+        layout = self.legalizer.layouts.of(_shape(variable.ty))
         if source.role == "activation" and source.layout.is_plain and layout.is_plain:
             return source
         view = Tensor(name=str(variable.name), role="activation", dtype=source.dtype, layout=layout)
@@ -202,7 +203,7 @@ class _Line:
                 name=f"{variable.name_hint}.{len(self.steps)}.{index}",
                 role="activation",
                 dtype=str(item.dtype),
-                layout=activation_layout(_shape(item), self.legalizer.halos),
+                layout=self.legalizer.layouts.of(_shape(item)),
             )
             for index, item in enumerate(fields)
         )
@@ -239,13 +240,14 @@ class _Line:
         key = (structure, layouts, layer.tile if layer else None)
         if key not in self.built:
             if layer is not None and layer.kind == "conv" and layer.tile is not None:
-                schedule_conv(schedule, anchor, layer.tile)
+                output = layouts[-1]
+                function = schedule_conv(schedule, anchor, layer.tile, row=0 if output is None else output.pitch)
             elif layer is not None and layer.kind == "linear":
-                schedule_linear(schedule, anchor)
+                function = schedule_linear(schedule, anchor)
             else:
-                schedule_generic(schedule)
+                function = schedule_generic(schedule)
             # Layouts come after the schedule: a private copy of a tensor must not inherit its strides.
-            strided = with_layouts(schedule.mod["main"], layouts)
+            strided = with_layouts(function, layouts)
             self.built[key] = build_kernels(strided, self.target.tvm_target(), name=name)
         return self.built[key], layer
 

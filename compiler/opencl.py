@@ -105,7 +105,7 @@ def build_kernels(func: tirx.PrimFunc, target: tvm.target.Target, *, name: str) 
         for module in devices.values():
             finished = finalize()(module)
             kernels += [_kernel(variable, kernel, target) for variable, kernel in finished.functions.items()]
-    except (tvm.error.TVMError, RuntimeError, ValueError, TypeError) as error:
+    except Exception as error:  # TVM raises its own types, and Python's
         raise CompileError(f"TVM cannot generate OpenCL for {name!r}: {_last_line(error)}") from error
     return KernelGroup(kernels=tuple(sorted(kernels, key=_order)), temporaries=_temporaries(func))
 
@@ -131,7 +131,7 @@ def _kernel(variable: tvm.ir.GlobalVar, func: tirx.PrimFunc, target: tvm.target.
     groups = tuple(extents.get(f"blockIdx.{axis}", 1) for axis in THREAD_AXES)
     return DeviceKernel(
         name=str(func.attrs["global_symbol"]) if "global_symbol" in func.attrs else variable.name_hint,
-        source=tidy_vectors(module.inspect_source()),
+        source=tidy_vectors(module.inspect_source(), loads="adreno" in target.keys),
         global_size=(local[0] * groups[0], local[1] * groups[1], local[2] * groups[2]),
         local_size=(local[0], local[1], local[2]),
         arguments=tuple(str(param.name).removesuffix("_ptr") for param in func.params),

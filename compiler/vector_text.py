@@ -16,12 +16,14 @@ import re
 __all__ = ["tidy_vectors"]
 
 _CONSTRUCTOR = re.compile(r"\(float([248])\)\(")
-_INDEX = re.compile(r"int([248]) (\w+) = \(int\1\)\(")
-_TERM = re.compile(r"\((?P<base>.*)\)\+\(1\*(?P<lane>\d+)\)")
+_INDEX = re.compile(r"(?P<type>int|long)(?P<lanes>[248]) (?P<name>\w+) = \((?P=type)(?P=lanes)\)\(")
+_TERM = re.compile(r"\((?P<base>.*)\)\+\((?:\(long\))?1\*\d+\)")
 
 
-def tidy_vectors(source: str) -> str:
-    """The same program with broadcasts and contiguous loads in their short form."""
+def tidy_vectors(source: str, *, loads: bool) -> str:
+    """The same program with broadcasts and, if ``loads``, contiguous loads in their short form."""
+    if not loads:
+        return _collapse_broadcasts(source)
     source, contiguous = _scalar_indices(source)
     for name, lanes in contiguous.items():
         elements = ",".join(rf"(?P=p)\[{name}\.s{lane:x}\]" for lane in range(1, lanes))
@@ -41,11 +43,11 @@ def _scalar_indices(source: str) -> tuple[str, dict[str, int]]:
         terms, _ = _arguments(line, match.end())
         parsed = [_TERM.fullmatch(term) for term in terms]
         bases = {term["base"] for term in parsed if term}
-        name = match[2]
+        name = match["name"]
         # Every use must be a whole gather, since the name becomes a scalar.
         if None not in parsed and len(bases) == 1 and name not in contiguous and source.count(f" {name} =") == 1:
-            contiguous[name] = int(match[1])
-            lines[number] = f"{line[: match.start()]}int {name} = {bases.pop()};"
+            contiguous[name] = int(match["lanes"])
+            lines[number] = f"{line[: match.start()]}{match['type']} {name} = {bases.pop()};"
     return "\n".join(lines), contiguous
 
 

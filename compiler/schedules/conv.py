@@ -16,13 +16,14 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from tvm import s_tir, te
+from tvm import s_tir, te, tirx
 from tvm.ir import Expr
 from tvm.s_tir.schedule import SBlockRV
 
 from ..layer_shape import LayerShape
 from .epilogue import inline_epilogue
 from .tile import Tile, largest_divisor, work_group
+from .whole_rows import fill_rows
 
 __all__ = ["ConvTask", "column_conv", "column_offsets", "dense_conv", "pack_weight", "schedule_conv"]
 
@@ -122,12 +123,19 @@ def _crop(acc: te.Tensor, task: ConvTask) -> te.Tensor:
     return te.compute(task.output_shape, lambda n, f, i, j: acc[n, f, i, j], name="conv")
 
 
-def schedule_conv(sch: s_tir.Schedule, acc: SBlockRV, tile: Tile) -> None:
-    """Bind a fused convolution: work-groups over filters and pixels, a register tile per work-item."""
+def schedule_conv(sch: s_tir.Schedule, acc: SBlockRV, tile: Tile, *, row: int) -> tirx.PrimFunc:
+    """Bind a fused convolution: work-groups over filters and pixels, a register tile per work-item.
+
+    Args:
+        sch: Schedule of the fused function.
+        acc: The block that accumulates.
+        tile: Work of a work-item.
+        row: Elements from one output row to the next; 0 if nothing may be written behind a row.
+    """
     out = inline_epilogue(sch, acc)
     n, f, i, j, *reduction = sch.get_loops(acc)
-    width, filters = int(sch.get(j).extent), int(sch.get(f).extent)
-    tiles = int(sch.get(i).extent) * (width // tile.pixels)
+    padded_width, filters = int(sch.get(j).extent), int(sch.get(f).extent)
+    tiles = int(sch.get(i).extent) * (padded_width // tile.pixels)
     items_x = work_group(tiles, tile.work_items)
     items_y = largest_divisor(filters // tile.filters, max(1, tile.work_items // items_x))
     f_group, f_item, f_lane = sch.split(f, [None, items_y, tile.filters])
@@ -144,12 +152,14 @@ def schedule_conv(sch: s_tir.Schedule, acc: SBlockRV, tile: Tile) -> None:
     sch.vectorize(j_lane)
     sch.unroll(f_lane)
     sch.unroll(out_filter)
-    if width == int(_row_length(sch, out)):
-        sch.vectorize(out_pixel)
-    else:
-        sch.unroll(out_pixel)  # else the tile would be indexed at run time, and live in memory
     sch.decompose_reduction(acc, reduction[0])
-
-
-def _row_length(sch: s_tir.Schedule, out: SBlockRV) -> int:
-    return int(sch.get(out).writes[0].source.shape[-1])
+    width = int(sch.get(out).writes[0].source.shape[-1])
+    if width != padded_width and row < padded_width:
+        sch.unroll(out_pixel)
+        return sch.mod["main"]
+    if int(sch.get(out_pixel).extent) < tile.pixels:  # one vector is longer than the row
+        _, out_pixel = sch.split(out_pixel, [1, tile.pixels])
+    sch.vectorize(out_pixel)
+    if width == padded_width:
+        return sch.mod["main"]
+    return fill_rows(sch.mod["main"], sch.get(out).name_hint, sch.get(out_pixel).loop_var, width)

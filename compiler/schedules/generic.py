@@ -7,7 +7,7 @@ reduction, if any, as an inner loop on a private accumulator. A reduction takes 
 from __future__ import annotations
 
 import tvm_ffi
-from tvm import s_tir
+from tvm import s_tir, tirx
 from tvm.s_tir.schedule import LoopRV, SBlockRV
 
 from .epilogue import is_reduction, root_blocks, try_inline
@@ -18,7 +18,7 @@ __all__ = ["schedule_generic"]
 WORK_ITEMS = 64
 
 
-def schedule_generic(sch: s_tir.Schedule) -> None:
+def schedule_generic(sch: s_tir.Schedule) -> tirx.PrimFunc:
     """Bind every block of the function; several may stay, and become several kernels."""
     for block in root_blocks(sch):
         if not is_reduction(sch, block):
@@ -29,6 +29,7 @@ def schedule_generic(sch: s_tir.Schedule) -> None:
         if name not in done:
             done.add(name)
             done.update(_bind(sch, block))
+    return sch.mod["main"]
 
 
 def _bind(sch: s_tir.Schedule, block: SBlockRV) -> set[str]:

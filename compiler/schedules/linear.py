@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from tvm import s_tir, te
+from tvm import s_tir, te, tirx
 from tvm.s_tir.schedule import SBlockRV
 
 from .epilogue import inline_epilogue
@@ -37,7 +37,7 @@ def linear(x: te.Tensor, weight: te.Tensor, features: int, attrs: dict[str, Any]
     return te.compute((rows, features), lambda n, f: acc[n, f], name="linear")
 
 
-def schedule_linear(sch: s_tir.Schedule, acc: SBlockRV) -> None:
+def schedule_linear(sch: s_tir.Schedule, acc: SBlockRV) -> tirx.PrimFunc:
     """Bind a fused linear layer."""
     out = inline_epilogue(sch, acc)
     n, f, k = sch.get_loops(acc)
@@ -54,3 +54,4 @@ def schedule_linear(sch: s_tir.Schedule, acc: SBlockRV) -> None:
     if padded == int(sch.get(out).writes[0].source.shape[-1]):
         sch.vectorize(sch.get_loops(out)[-1])
     sch.decompose_reduction(acc, k)
+    return sch.mod["main"]
