@@ -42,7 +42,7 @@ class Batches:
     ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         """Yield augmented batches in random order; a last batch of one image is left out (batch norm needs two)."""
         order = torch.randperm(len(self), generator=generator)
-        for part in order.split(batch_size):
+        for part in torch.split(order, batch_size):
             if len(part) < 2:
                 return
             chosen = part.to(self._images.device)

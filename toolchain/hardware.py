@@ -13,7 +13,7 @@ def compute_device() -> torch.device:
 def supports_bf16(device: torch.device) -> bool:
     """Whether bf16 matrix arithmetic runs in hardware on `device`."""
     if device.type == "cuda":
-        return torch.cuda.is_bf16_supported()
+        return bool(torch.cuda.is_bf16_supported())
     return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported()) and torch.cpu._is_avx512_bf16_supported()
 
 

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 
 from ..compiler.targets import get_target
+from ..device.devices import open_device
 from ..models.data import DataSplits, ImageSet, load_data
 from .batches import Batches
 from .capture import CapturedNetwork
@@ -28,7 +29,7 @@ from .evaluation import evaluate
 from .goal import Goal, limits_of
 from .hardware import compute_device, training_precision
 from .keep_indices import PruningPlan
-from .latency import ModelledLatency
+from .latency import LatencyCost, MeasuredLatency, ModelledLatency
 from .loading import LoadedNetwork, load_network, preprocessing_with_classes, save_network
 from .plan import save_plan
 from .progress import Progress
@@ -47,7 +48,7 @@ from .rounds import (
 )
 from .run_folder import RunFolder
 from .search.action import MAX_RATIO, Action
-from .search.budget import Budget, BudgetError
+from .search.budget import Budget, BudgetError, Costs
 from .training import train
 
 FULL_EPOCH_IMAGES = 20_000
@@ -107,8 +108,19 @@ class Pipeline:
             dense=network,
             dense_coupling=find_coupling(network),
             teacher=network.module,
-            latency_of=ModelledLatency(self._target),
+            latency_of=self._latency_cost(),
             epoch_factor=min(MOST_EPOCH_FACTOR, max(1.0, small)),
+        )
+
+    def _latency_cost(self) -> LatencyCost:
+        """The target's model, or kernels measured on the device that was named; measurements are journalled."""
+        if self._config.goal.device is None:
+            return ModelledLatency(self._target)
+        return MeasuredLatency(
+            self._target,
+            open_device(self._config.goal.device),
+            replay=[record for record in self._folder.events if record.get("event") == "measured"],
+            on_measured=lambda record: self._folder.events.append({"event": "measured", **record}),
         )
 
     def _dense_stage(self, bench: Workbench) -> CapturedNetwork:
@@ -172,15 +184,15 @@ class Pipeline:
     def _compress(self, bench: Workbench, dense: CapturedNetwork, reference: float) -> tuple[State, Goal]:
         """Rounds until the constraint is met, or until the accuracy budget is spent."""
         goal_config, prune = self._config.goal, self._config.prune
+        state = State(network=dense, plan=PruningPlan())
         space = bench.space(dense, bench.dense_coupling)
-        costs = space.costs()
+        costs = space.confirm(state.plan)
         strongest = Action(
             filter_ratio=dict.fromkeys(space.actions.group_share, MAX_RATIO),
             column_ratio=dict.fromkeys(space.actions.layer_share, MAX_RATIO),
         )
         floor = space.priced(strongest)[1]
         goal = Goal(limits=limits_of(goal_config, costs), dense=costs, floor=floor, round_factor=prune.round_factor)
-        state = State(network=dense, plan=PruningPlan(keep_filters={}, keep_columns={}))
         count = min(goal.rounds, prune.max_rounds) if goal.limits else prune.max_rounds
         limits_of_round: Callable[[int], dict[str, float]] = (
             goal.limits_of_round if goal.limits else lambda index: goal.halved(goal_config.objective, index)
@@ -237,7 +249,7 @@ class Pipeline:
 
     def _note_round(self, bench: Workbench, index: int, found: tuple[State, float | None], *, accepted: bool) -> None:
         state, accuracy = found
-        costs = bench.space(state.network, find_coupling(state.network)).costs()
+        costs = self._costs(bench, state)
         self._rounds.append(
             {
                 "round": index,
@@ -302,6 +314,8 @@ class Pipeline:
                 )
             )
         baseline, result = rows
+        baseline["costs"] = dict(goal.dense)
+        result["costs"] = dict(self._costs(bench, state))
         report = {
             "schema_version": SCHEMA_VERSION,
             **describe_environment(),
@@ -346,6 +360,10 @@ class Pipeline:
         write_report(path, report)
         return report
 
+    def _costs(self, bench: Workbench, state: State) -> Costs:
+        """Costs of a compact network as the search counts them."""
+        return bench.space(state.network, find_coupling(state.network)).confirm(PruningPlan())
+
     def _constraint(
         self, bench: Workbench, goal: Goal, state: State, reference: dict[str, Any], final: dict[str, Any]
     ) -> dict[str, Any]:
@@ -353,7 +371,7 @@ class Pipeline:
         asked: dict[str, float] = {}
         reached: dict[str, float] = {}
         config = self._config.goal
-        costs = bench.space(state.network, find_coupling(state.network)).costs()
+        costs = self._costs(bench, state)
         for kind, value in (("params", config.params_x), ("macs", config.macs_x)):
             if value is not None:
                 asked[f"{kind}_x"], reached[f"{kind}_x"] = value, goal.dense[kind] / costs[kind]

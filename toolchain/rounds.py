@@ -11,6 +11,7 @@ import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -25,8 +26,9 @@ from .config import CompressConfig
 from .coupling import Coupling, find_coupling
 from .equality_chain import MASKED_TOLERANCE, EqualityCheck, compare_modules, probe_inputs
 from .evaluation import Evaluation, evaluate, recalibrate_batch_norm
-from .folding import folded_weights, plain_weights
+from .folding import folded_weights, plain_weights, weighted_modules
 from .keep_indices import PruningPlan, compose_plans, normalize_plan
+from .latency import LatencyCost
 from .loading import rebuild, save_network
 from .masking import make_masks, masked_weights
 from .plan import plan_from_dict, plan_to_dict
@@ -38,13 +40,14 @@ from .search.action import Action
 from .search.annealing import Outcome, Schedule, anneal
 from .search.budget import Budget, Proposal
 from .search.fast_evaluation import FastEvaluation
-from .search.plan_space import LatencyOf, PlanSpace
+from .search.plan_space import PlanSpace
 from .solvers.admm import Admm, Residuals, RhoSchedule
 from .training import Recipe, train
 
 OBJECTIVE_WEIGHT = 0.05
 LOSS_WEIGHT = 0.01
 PURIFY_TOLERANCE = 0.1
+CONFIRMATIONS = 5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,7 +65,7 @@ class Workbench:
     dense: CapturedNetwork
     dense_coupling: Coupling
     teacher: nn.Module
-    latency_of: LatencyOf
+    latency_of: LatencyCost
     epoch_factor: float
 
     def seed_of(self, stage: str) -> int:
@@ -157,7 +160,7 @@ def search_stage(bench: Workbench, stage: str, network: CapturedNetwork, budget:
 
     with bench.progress.stage(stage, total=schedule.trials, unit="trials") as bar:
 
-        def record(trial: dict[str, object]) -> None:
+        def record(trial: dict[str, Any]) -> None:
             bench.folder.trials.append({"stage": stage, **trial})
             bar.advance(1, f"accuracy {trial['figures']['accuracy']:.1f} %")
 
@@ -170,11 +173,21 @@ def search_stage(bench: Workbench, stage: str, network: CapturedNetwork, budget:
             replay=bench.folder.trials_of(stage),
             on_trial=record,
         )
-    found = best.candidate
+    found = confirmed(space, budget, best.candidate)
     bench.folder.finish(
         stage, {"action": found.action.to_dict(), "costs": dict(found.costs), "figures": best.outcome.figures}
     )
     return found
+
+
+def confirmed(space: PlanSpace, budget: Budget, proposal: Proposal, scores: Scores | None = None) -> Proposal:
+    """Confirm a proposal's costs; where they turn out too high, prune more along its direction."""
+    for _ in range(CONFIRMATIONS):
+        costs = space.confirm(proposal.plan)
+        if budget.allows(costs):
+            return replace(proposal, costs=costs)
+        proposal = budget.project(proposal.action, lambda action: space.priced(action, scores))
+    return proposal
 
 
 def admm_stage(
@@ -193,7 +206,8 @@ def admm_stage(
     layers = set(space.actions.layer_share)
     layers |= {ref.layer for group in coupling.groups if group.name in action.filter_ratio for ref in group.producers}
     trained.module.to(bench.device)
-    weights = {name: trained.module.get_submodule(name).weight for name in sorted(layers)}
+    modules = weighted_modules(trained)
+    weights = {name: cast(nn.Parameter, modules[name].weight) for name in sorted(layers)}
     everything = plain_weights(trained)
 
     def project(values: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
@@ -227,7 +241,7 @@ def admm_stage(
         )
     ranking = Scores(coupling, bench.ranked(network, {**everything, **solver.z}))
     # The weights have moved: which filters and columns are kept may have changed, and with them the cost.
-    plan = budget.project(action, lambda moved: space.priced(moved, ranking)).plan
+    plan = confirmed(space, budget, budget.project(action, lambda moved: space.priced(moved, ranking)), ranking).plan
     trained.module.cpu()
     save_network(file, trained)
     bench.folder.finish(stage, {"plan": plan_to_dict(plan)})
@@ -259,7 +273,7 @@ def purify_stage(
 
     with bench.progress.stage(stage, total=schedule.trials, unit="trials") as bar:
 
-        def record(trial: dict[str, object]) -> None:
+        def record(trial: dict[str, Any]) -> None:
             bench.folder.trials.append({"stage": stage, **trial})
             bar.advance(1, f"accuracy {trial['figures']['accuracy']:.1f} %")
 

@@ -39,7 +39,7 @@ def test_training_learns_digits(data: DataSplits, trained: nn.Module) -> None:
     assert after.loss < before.loss
 
 
-class Killed(Exception):
+class KilledError(Exception):
     """Stands for a kill at an epoch's end."""
 
 
@@ -50,10 +50,10 @@ def test_a_training_killed_after_any_epoch_ends_as_the_uninterrupted_one(data: D
 
     def kill(epoch: int, loss: float) -> None:
         if epoch == 2:
-            raise Killed
+            raise KilledError
 
     checkpoint = tmp_path / "position.pt"
-    with pytest.raises(Killed):
+    with pytest.raises(KilledError):
         train(resnet(), batches, data.augmentation, RECIPE, device=CPU, checkpoint=checkpoint, on_epoch=kill)
     again = resnet()
     train(again, batches, data.augmentation, RECIPE, device=CPU, checkpoint=checkpoint)
@@ -119,5 +119,5 @@ def test_augmentation_shifts_within_its_bounds(data: DataSplits) -> None:
 
 
 def test_images_of_another_size_are_refused(data: DataSplits) -> None:
-    with pytest.raises(DataError, match="8x8.*expects 32x32"):
+    with pytest.raises(DataError, match=r"8x8.*expects 32x32"):
         Batches(data.train, replace(data.preprocessing, height=32, width=32), CPU)

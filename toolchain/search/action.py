@@ -23,7 +23,7 @@ class Action:
         """Prune more (`strength` > 1) or less (< 1): each kept share is raised to the power `strength`."""
 
         def scale(ratio: float) -> float:
-            return min(MAX_RATIO, 1.0 - (1.0 - ratio) ** strength)
+            return float(min(MAX_RATIO, 1.0 - (1.0 - ratio) ** strength))
 
         return Action(
             filter_ratio={name: scale(ratio) for name, ratio in self.filter_ratio.items()},

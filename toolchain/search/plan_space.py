@@ -1,6 +1,6 @@
 """PlanSpace: turns an action into a pruning plan of one network and prices it, without building the pruned network."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import torch
 
@@ -9,11 +9,10 @@ from ..capture import CapturedNetwork
 from ..cost import CostTable
 from ..coupling import Coupling
 from ..keep_indices import PruningPlan
+from ..latency import LatencyCost
 from ..plan_choice import Scores, choose_plan
 from .action import Action, ActionSpace
 from .budget import Costs
-
-LatencyOf = Callable[[Sequence[LayerShape]], float]
 
 
 class PlanSpace:
@@ -34,7 +33,7 @@ class PlanSpace:
         weights: dict[str, torch.Tensor],
         *,
         granularity: str,
-        latency_of: LatencyOf | None,
+        latency_of: LatencyCost | None,
     ) -> None:
         self.network = network
         self.coupling = coupling
@@ -70,6 +69,12 @@ class PlanSpace:
         if self._latency_of is not None:
             costs["latency"] = self._latency_of(layers)
         return costs
+
+    def confirm(self, plan: PruningPlan) -> Costs:
+        """Costs of a plan that counts: on a device, its layers are measured first."""
+        if self._latency_of is not None:
+            self._latency_of.confirm(self._table.layer_shapes(plan))
+        return self.costs(plan)
 
     def priced(self, action: Action, scores: Scores | None = None) -> tuple[PruningPlan, Costs]:
         """The action's plan and its costs; `scores` as in `plan`."""
