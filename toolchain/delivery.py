@@ -15,7 +15,7 @@ import torch
 
 from ..compiler.compile import CompiledPackage, compile_onnx
 from ..compiler.targets import Target
-from ..device.devices import Device, open_device
+from ..device.devices import Device, DeviceError, open_device
 from ..device.harness import LatencyStats, measure, run_inputs
 from ..device.local import list_local_devices
 from ..models.preprocessing import Preprocessing
@@ -53,14 +53,7 @@ def run_onnx(path: Path, inputs: FloatArray) -> FloatArray:
 
 
 def compile_checked(
-    onnx: Path,
-    output: Path,
-    target: Target,
-    device: Device | None,
-    inputs: FloatArray,
-    *,
-    runs: int,
-    progress: Progress,
+    onnx: Path, output: Path, target: Target, device: Device | None, inputs: FloatArray, *, runs: int
 ) -> Delivered:
     """Compile for `target`; on a device, compare with onnxruntime and measure."""
     package = compile_onnx(onnx, target, output=output)
@@ -71,7 +64,6 @@ def compile_checked(
         f"onnxruntime = package on {device.id}", found, run_onnx(onnx, inputs), tolerance=PACKAGE_TOLERANCE
     )
     stats = measure(output, device, runs=runs)
-    progress.note(f"{output.name}: {stats.p50:.3f} ms median on {device.id}")
     return Delivered(onnx=onnx, package=package, latency=stats, equality=(check,))
 
 
@@ -79,11 +71,15 @@ def proving_device(asked: str | None, progress: Progress) -> Device | None:
     """The device that was named, else the first local one, else None with a warning."""
     if asked is not None:
         return open_device(asked)
-    local = list_local_devices()
-    if not local:
-        progress.warn("no local OpenCL device: the package is not run here (see 'act doctor')")
-        return None
-    return open_device(local[0].id)
+    try:
+        local = list_local_devices()
+        if local:
+            return open_device(local[0].id)
+        problem = "no local OpenCL device"
+    except DeviceError as error:
+        problem = str(error)
+    progress.warn(f"the package is not run here: {problem} (see 'act doctor')")
+    return None
 
 
 def kernel_rows(package: CompiledPackage, stats: LatencyStats | None) -> list[dict[str, Any]]:

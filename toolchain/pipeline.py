@@ -9,7 +9,6 @@ import copy
 import math
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,21 +19,16 @@ from ..device.devices import open_device
 from ..models.data import DataSplits, ImageSet, load_data
 from .batches import Batches
 from .capture import CapturedNetwork
+from .closing import Outcome, close_run
 from .config import CompressConfig
 from .coupling import find_coupling
-from .delivery import compile_checked, export_checked, kernel_rows, proving_device
-from .environment import describe_environment
-from .equality_chain import EqualityCheck, probe_inputs
-from .evaluation import evaluate
+from .equality_chain import EqualityCheck
 from .goal import Goal, limits_of
 from .hardware import compute_device, training_precision
 from .keep_indices import PruningPlan
 from .latency import LatencyCost, MeasuredLatency, ModelledLatency
-from .loading import LoadedNetwork, load_network, preprocessing_with_classes, save_network
-from .plan import save_plan
+from .loading import LoadedNetwork, load_network, save_network
 from .progress import Progress
-from .report import write_report
-from .results import SCHEMA_VERSION, figures, latencies, layer_rows, ratios
 from .rounds import (
     State,
     Workbench,
@@ -48,12 +42,11 @@ from .rounds import (
 )
 from .run_folder import RunFolder
 from .search.action import MAX_RATIO, Action
-from .search.budget import Budget, BudgetError, Costs
+from .search.budget import Budget, BudgetError
 from .training import train
 
 FULL_EPOCH_IMAGES = 20_000
 MOST_EPOCH_FACTOR = 4.0
-LATENCY_RUNS = 200
 
 
 class Pipeline:
@@ -90,7 +83,21 @@ class Pipeline:
         reference = self._reference_stage(bench, dense)
         state, goal = self._compress(bench, dense, reference["search_accuracy_top1"])
         state, final = retrain_stage(bench, "final", state, self._config.train.final_epochs)
-        return self._deliver(bench, dense, reference, state, final, goal)
+        return close_run(
+            bench,
+            Outcome(
+                dense=dense,
+                reference=reference,
+                state=state,
+                final=final,
+                goal=goal,
+                rounds=tuple(self._rounds),
+                checks=tuple(self._checks),
+            ),
+            loaded=self._loaded,
+            data=self._data,
+            target=self._target,
+        )
 
     def _workbench(self) -> Workbench:
         record = self._loaded.preprocessing
@@ -249,7 +256,7 @@ class Pipeline:
 
     def _note_round(self, bench: Workbench, index: int, found: tuple[State, float | None], *, accepted: bool) -> None:
         state, accuracy = found
-        costs = self._costs(bench, state)
+        costs = bench.costs(state.network)
         self._rounds.append(
             {
                 "round": index,
@@ -260,129 +267,6 @@ class Pipeline:
                 "accepted": accepted,
             }
         )
-
-    def _deliver(
-        self,
-        bench: Workbench,
-        dense: CapturedNetwork,
-        reference: dict[str, Any],
-        state: State,
-        final: dict[str, Any],
-        goal: Goal,
-    ) -> dict[str, Any]:
-        """Write, check, compile and measure both networks, and report."""
-        path = self._folder.path
-        record = preprocessing_with_classes(self._loaded.preprocessing, self._data.class_names)
-        save_network(path / "weights.safetensors", state.network)
-        save_plan(
-            path / "pruning_plan.json",
-            state.plan,
-            spec=self._loaded.spec,
-            input_shape=dense.input_shape,
-            preprocessing=record,
-        )
-        inputs = probe_inputs(state.network.input_shape, next(bench.search.in_order(4))[0]).numpy()
-        device = proving_device(self._config.goal.device, self._progress)
-        delivered = []
-        names = (("checkpoints/dense.onnx", "checkpoints/dense.actpkg"), ("model.onnx", "model.actpkg"))
-        for network, (onnx, package) in zip((dense, state.network), names, strict=True):
-            with self._progress.stage(f"export, compile and measure {Path(onnx).stem}"):
-                check = export_checked(network, path / onnx, record, inputs)
-                files = compile_checked(
-                    path / onnx,
-                    path / package,
-                    self._target,
-                    device,
-                    inputs,
-                    runs=LATENCY_RUNS,
-                    progress=self._progress,
-                )
-                delivered.append(files)
-        self._checks += [check, *delivered[-1].equality]
-        test = Batches(self._data.test, record, self._device)
-        rows = []
-        search_accuracies = (reference["own_search_accuracy_top1"], final["search_accuracy_top1"])
-        for network, files, searched in zip((dense, state.network), delivered, search_accuracies, strict=True):
-            module = copy.deepcopy(network.module).to(self._device)
-            rows.append(
-                figures(
-                    network,
-                    accuracy=evaluate(module, test).accuracy_top1,
-                    search_accuracy=searched,
-                    onnx=files.onnx,
-                    latency=latencies(files.package.modelled_latency_ms, self._target, files.latency),
-                )
-            )
-        baseline, result = rows
-        baseline["costs"] = dict(goal.dense)
-        result["costs"] = dict(self._costs(bench, state))
-        report = {
-            "schema_version": SCHEMA_VERSION,
-            **describe_environment(),
-            "command": self._folder.command,
-            "run": path.name,
-            "seed": self._config.seed,
-            "network": self._loaded.spec.to_dict(),
-            "data": {
-                "name": self._data.name,
-                "description": self._data.describe(),
-                "classes": self._data.num_classes,
-            },
-            "target": {"name": self._target.name, "description": self._target.description},
-            "objective": self._config.goal.objective,
-            "granularity": self._config.prune.granularity,
-            "baseline": {
-                **baseline,
-                "reference": reference["text"],
-                "reference_search_accuracy_top1": reference["search_accuracy_top1"],
-            },
-            "result": result,
-            "accuracy_drop": baseline["accuracy_top1"] - result["accuracy_top1"],
-            "search_accuracy_drop": reference["search_accuracy_top1"] - final["search_accuracy_top1"],
-            "ratios": ratios(baseline, result),
-            "constraint": self._constraint(bench, goal, state, reference, final),
-            "rounds": self._rounds,
-            "trials": [
-                {
-                    "round": trial["stage"],
-                    "index": trial["index"],
-                    "accuracy": trial["figures"]["accuracy"],
-                    "cost": trial["figures"][self._config.goal.objective],
-                }
-                for trial in self._folder.trials
-                if trial["stage"].endswith("search")
-            ],
-            "layers": layer_rows(bench.dense, bench.dense_coupling, state.plan),
-            "frozen": [{"layer": layer, "reason": reason} for layer, reason in bench.dense_coupling.frozen],
-            "kernels": kernel_rows(delivered[1].package, delivered[1].latency),
-            "equality": [check.to_dict() for check in self._checks],
-        }
-        write_report(path, report)
-        return report
-
-    def _costs(self, bench: Workbench, state: State) -> Costs:
-        """Costs of a compact network as the search counts them."""
-        return bench.space(state.network, find_coupling(state.network)).confirm(PruningPlan())
-
-    def _constraint(
-        self, bench: Workbench, goal: Goal, state: State, reference: dict[str, Any], final: dict[str, Any]
-    ) -> dict[str, Any]:
-        """What was asked, what was reached, and whether every part holds."""
-        asked: dict[str, float] = {}
-        reached: dict[str, float] = {}
-        config = self._config.goal
-        costs = self._costs(bench, state)
-        for kind, value in (("params", config.params_x), ("macs", config.macs_x)):
-            if value is not None:
-                asked[f"{kind}_x"], reached[f"{kind}_x"] = value, goal.dense[kind] / costs[kind]
-        if config.latency_ms is not None:
-            asked["latency_ms"], reached["latency_ms"] = config.latency_ms, costs["latency"]
-        met = goal.met(costs)
-        if config.accuracy_budget is not None:
-            drop = reference["search_accuracy_top1"] - final["search_accuracy_top1"]
-            asked["max_accuracy_drop"], reached["max_accuracy_drop"] = config.accuracy_budget, drop
-            met = met and drop <= config.accuracy_budget + 1e-9
-        return {"asked": asked, "reached": reached, "met": met}
 
 
 def load_splits(config: CompressConfig) -> DataSplits:

@@ -38,7 +38,7 @@ from .purify import Purification, Thresholds, purification_outcome
 from .run_folder import RunFolder
 from .search.action import Action
 from .search.annealing import Outcome, Schedule, anneal
-from .search.budget import Budget, Proposal
+from .search.budget import Budget, Costs, Proposal
 from .search.fast_evaluation import FastEvaluation
 from .search.plan_space import PlanSpace
 from .solvers.admm import Admm, Residuals, RhoSchedule
@@ -95,6 +95,14 @@ class Workbench:
             granularity=self.config.prune.granularity,
             latency_of=self.latency_of,
         )
+
+    def space_of(self, network: CapturedNetwork) -> PlanSpace:
+        """The same, with the network's own coupling."""
+        return self.space(network, find_coupling(network))
+
+    def costs(self, network: CapturedNetwork) -> Costs:
+        """Costs of a network as the search counts them, confirmed."""
+        return self.space_of(network).confirm(PruningPlan())
 
     def fast_evaluation(self, network: CapturedNetwork, coupling: Coupling) -> FastEvaluation:
         """The judge of candidates in `network`."""

@@ -70,6 +70,10 @@ class PlanSpace:
             costs["latency"] = self._latency_of(layers)
         return costs
 
+    def layers(self, plan: PruningPlan | None = None) -> list[LayerShape]:
+        """Layers in execution order under `plan`."""
+        return self._table.layer_shapes(plan)
+
     def confirm(self, plan: PruningPlan) -> Costs:
         """Costs of a plan that counts: on a device, its layers are measured first."""
         if self._latency_of is not None:
