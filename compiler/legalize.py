@@ -79,6 +79,7 @@ class Legalizer:
             "relax.nn.max_pool2d": self._pool,
             "relax.nn.avg_pool2d": self._pool,
             "relax.nn.adaptive_avg_pool2d": self._adaptive_pool,
+            "relax.nn.dropout": _dropout,
             **dict.fromkeys(VIEW_OPERATORS, _keep),
         }
 
@@ -117,7 +118,7 @@ class Legalizer:
                 "depthwise" if task.shape.kind == "depthwise" else "conv",
             )
         is_column = layer.choice.lowering == "column"
-        columns = kept_columns(values) if is_column else np.arange(matrix.shape[1], dtype=np.int32)
+        columns = _columns(values) if is_column else np.arange(matrix.shape[1], dtype=np.int32)
         strides = self.layouts.of(static_shape(data)).strides
         return _call_te(
             builder,
@@ -138,8 +139,7 @@ class Legalizer:
         attrs, data = call.attrs, static_shape(call.args[0])
         groups = int(attrs.groups)
         depthwise = groups > 1 and groups == data[1]
-        # A layer whose weights are all zero keeps one column, so that it stays a convolution.
-        columns = values[0].size if groups > 1 else max(1, kept_columns(values).size)
+        columns = values[0].size if groups > 1 else _columns(values).size
         padding = [int(p) for p in attrs.padding]
         return LayerShape(
             name=self._name(values, "conv"),
@@ -242,6 +242,12 @@ def weight_key(values: npt.NDArray[Any]) -> str:
     return hashlib.sha256(np.sort(values, axis=None).tobytes()).hexdigest()
 
 
+def _columns(weight: npt.NDArray[np.float32]) -> npt.NDArray[np.int32]:
+    """The kept columns; the first where all are zero, so that the layer stays a convolution."""
+    columns = kept_columns(weight)
+    return columns if columns.size else np.zeros(1, np.int32)
+
+
 def _pair(values: Sequence[int]) -> tuple[int, int]:
     return (int(values[0]), int(values[1]))
 
@@ -252,6 +258,11 @@ def _copy(x: te.Tensor) -> te.Tensor:
 
 def _keep(_: relax.BlockBuilder, call: relax.Call) -> relax.Expr:
     return call
+
+
+def _dropout(_: relax.BlockBuilder, call: relax.Call) -> relax.Expr:
+    """Inference: the input itself, and in the mask's place, which nothing reads, too."""
+    return relax.Tuple([call.args[0], call.args[0]])
 
 
 def _default(builder: relax.BlockBuilder, call: relax.Call) -> relax.Expr:

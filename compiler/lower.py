@@ -13,18 +13,14 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 import tvm
-import tvm_ffi
-from tvm import relax, s_tir, te, tirx
+from tvm import relax, te, tirx
 
-from .activation_layouts import VIEW_OPERATORS, find_layouts
+from .activation_layouts import VIEW_OPERATORS, ActivationLayouts, find_layouts
 from .errors import CompileError, UnsupportedOpError
+from .kernels import KernelBuilder
 from .layout import Layout
-from .legalize import LAYER_ANNOTATION, Layer, Legalizer
-from .opencl import DeviceKernel, KernelGroup, build_kernels, with_layouts
-from .schedules.conv import schedule_conv
-from .schedules.epilogue import root_blocks
-from .schedules.generic import schedule_generic
-from .schedules.linear import schedule_linear
+from .legalize import Layer, Legalizer
+from .opencl import DeviceKernel
 from .targets import Target
 
 __all__ = ["LoweredNetwork", "LoweredStep", "Tensor", "lower"]
@@ -104,7 +100,7 @@ def lower(module: tvm.IRModule, target: Target, *, names: dict[str, list[str]]) 
                 passes.DeadCodeElimination(),
             ]
         )(module)
-    return _Line(module, target, legalizer).run()
+    return _Line(module, legalizer.layouts, KernelBuilder(target=target, layers=legalizer.layers)).run()
 
 
 @dataclass
@@ -112,11 +108,10 @@ class _Line:
     """Walks the bindings of ``main`` and emits steps."""
 
     module: tvm.IRModule
-    target: Target
-    legalizer: Legalizer
+    layouts: ActivationLayouts
+    builder: KernelBuilder
     steps: list[LoweredStep] = field(default_factory=list)
     values: dict[relax.Var, tuple[Tensor, ...]] = field(default_factory=dict)
-    built: dict[tuple[Any, ...], KernelGroup] = field(default_factory=dict)
     constants: dict[tuple[str, tuple[int, ...], bytes], Tensor] = field(default_factory=dict)
 
     def run(self) -> LoweredNetwork:
@@ -171,7 +166,7 @@ class _Line:
 
     def _view(self, call: relax.Call, variable: relax.Var) -> Tensor:
         source = self._single(call.args[0])
-        layout = self.legalizer.layouts.of(_shape(variable.ty))
+        layout = self.layouts.of(_shape(variable.ty))
         if source.role == "activation" and source.layout.is_plain and layout.is_plain:
             return source
         view = Tensor(name=str(variable.name), role="activation", dtype=source.dtype, layout=layout)
@@ -203,7 +198,7 @@ class _Line:
                 name=f"{variable.name_hint}.{len(self.steps)}.{index}",
                 role="activation",
                 dtype=str(item.dtype),
-                layout=self.legalizer.layouts.of(_shape(item)),
+                layout=self.layouts.of(_shape(item)),
             )
             for index, item in enumerate(fields)
         )
@@ -213,7 +208,8 @@ class _Line:
     def _emit(
         self, function: tirx.PrimFunc, tensors: tuple[Tensor, ...], written: tuple[Tensor, ...], name: str
     ) -> None:
-        group, layer = self._build(function, tuple(None if t.layout.is_plain else t.layout for t in tensors), name)
+        layouts = tuple(None if tensor.layout.is_plain else tensor.layout for tensor in tensors)
+        group, layer = self.builder.build(function, layouts, name)
         by_name = {f"a{index}": tensor for index, tensor in enumerate(tensors)}
         for temporary in group.temporaries:
             by_name[temporary.name] = Tensor(
@@ -227,38 +223,10 @@ class _Line:
             arguments = tuple(by_name[argument] for argument in kernel.arguments)
             changed = tuple(tensor for tensor in arguments if id(tensor) in outputs)
             operator = layer.shape.name if layer is not None else name
+            counted = layer if kernel is group.kernels[-1] else None  # a layer's work counts once
             self.steps.append(
-                LoweredStep(kernel=kernel, arguments=arguments, written=changed, operator=operator, layer=layer)
+                LoweredStep(kernel=kernel, arguments=arguments, written=changed, operator=operator, layer=counted)
             )
-
-    def _build(
-        self, function: tirx.PrimFunc, layouts: tuple[Layout | None, ...], name: str
-    ) -> tuple[KernelGroup, Layer | None]:
-        schedule = s_tir.Schedule(function)
-        layer, anchor = self._layer(schedule)
-        structure = tvm_ffi.StructuralKey(schedule.mod["main"])  # type: ignore[call-arg]
-        key = (structure, layouts, layer.tile if layer else None)
-        if key not in self.built:
-            if layer is not None and layer.kind == "conv" and layer.tile is not None:
-                output = layouts[-1]
-                function = schedule_conv(schedule, anchor, layer.tile, row=0 if output is None else output.pitch)
-            elif layer is not None and layer.kind == "linear":
-                function = schedule_linear(schedule, anchor)
-            else:
-                function = schedule_generic(schedule)
-            # Layouts come after the schedule: a private copy of a tensor must not inherit its strides.
-            strided = with_layouts(function, layouts)
-            self.built[key] = build_kernels(strided, self.target.tvm_target(), name=name)
-        return self.built[key], layer
-
-    def _layer(self, schedule: s_tir.Schedule) -> tuple[Layer | None, Any]:
-        """The layer whose block is in the function; its mark is removed, so that equal functions are equal."""
-        for block in root_blocks(schedule):
-            if LAYER_ANNOTATION in schedule.get(block).annotations:
-                index = int(schedule.get(block).annotations[LAYER_ANNOTATION])
-                schedule.unannotate(block, LAYER_ANNOTATION)
-                return self.legalizer.layers[index], block
-        return None, None
 
     def _single(self, expr: relax.Expr) -> Tensor:
         tensors = self._tensors(expr)

@@ -1,0 +1,93 @@
+"""A fused PrimFunc becomes kernels: layer schedule, tensor layouts, OpenCL; equal functions are built once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import tvm_ffi
+from tvm import s_tir, tirx
+from tvm.s_tir.schedule import SBlockRV, ScheduleError
+
+from .errors import CompileError
+from .layout import Layout
+from .legalize import LAYER_ANNOTATION, Layer
+from .opencl import KernelGroup, build_kernels, with_layouts
+from .schedules.conv import schedule_conv
+from .schedules.epilogue import root_blocks
+from .schedules.generic import schedule_generic
+from .schedules.linear import schedule_linear
+from .targets import Target
+
+__all__ = ["KernelBuilder"]
+
+Layouts = tuple[Layout | None, ...]
+
+
+@dataclass
+class KernelBuilder:
+    """Builds kernels for one network.
+
+    Attributes:
+        target: What is compiled for.
+        layers: What `LAYER_ANNOTATION` indexes.
+    """
+
+    target: Target
+    layers: Sequence[Layer]
+    _built: dict[tuple[Any, ...], KernelGroup] = field(default_factory=dict)
+
+    def build(self, function: tirx.PrimFunc, layouts: Layouts, name: str) -> tuple[KernelGroup, Layer | None]:
+        """Kernels of a function, and the layer in it.
+
+        Args:
+            function: Not yet scheduled.
+            layouts: Of its parameters; None for rows without gaps.
+            name: Stem of the kernels' names.
+
+        Raises:
+            CompileError: If no schedule fits, or TVM cannot generate code.
+        """
+        schedule = s_tir.Schedule(function)
+        layer, anchor = self._take_layer(schedule)
+        unmarked = schedule.mod["main"]
+        structure = tvm_ffi.StructuralKey(unmarked)  # type: ignore[call-arg]
+        key = (structure, layouts, layer.kind if layer else None, layer.tile if layer else None)
+        if key not in self._built:
+            scheduled = self._schedule(schedule, unmarked, layer, anchor, layouts[-1], name)
+            # Layouts come after the schedule: a private copy of a tensor must not inherit its strides.
+            strided = with_layouts(scheduled, layouts)
+            self._built[key] = build_kernels(strided, self.target.tvm_target(), name=name)
+        return self._built[key], layer
+
+    def _take_layer(self, schedule: s_tir.Schedule) -> tuple[Layer | None, SBlockRV | None]:
+        """The layer whose block is in the function; its mark is removed, so that equal functions are equal."""
+        for block in root_blocks(schedule):
+            if LAYER_ANNOTATION in schedule.get(block).annotations:
+                index = int(schedule.get(block).annotations[LAYER_ANNOTATION])
+                schedule.unannotate(block, LAYER_ANNOTATION)
+                return self.layers[index], block
+        return None, None
+
+    def _schedule(
+        self,
+        schedule: s_tir.Schedule,
+        unmarked: tirx.PrimFunc,
+        layer: Layer | None,
+        anchor: SBlockRV | None,
+        output: Layout | None,
+        name: str,
+    ) -> tirx.PrimFunc:
+        """By the layer's schedule; by the generic one where there is none or where it refuses the fusion."""
+        try:
+            if layer is not None and layer.kind == "conv" and layer.tile is not None:
+                return schedule_conv(schedule, anchor, layer.tile, row=0 if output is None else output.pitch)
+            if layer is not None and layer.kind == "linear":
+                return schedule_linear(schedule, anchor)
+        except ScheduleError:
+            schedule = s_tir.Schedule(unmarked)
+        try:
+            return schedule_generic(schedule)
+        except ScheduleError as error:
+            raise CompileError(f"no schedule fits {name!r}: {error}") from error
