@@ -100,7 +100,7 @@ class TrainConfig(_Section):
 
     batch_size: int = Field(default=128, ge=2)
     precision: Literal["auto", "fp32", "bf16"] = "auto"
-    dense_epochs: int = Field(default=40, ge=1)
+    dense_epochs: int = Field(default=20, ge=1)
     dense_learning_rate: float = Field(default=0.1, gt=0)
     reference_epochs: int = Field(default=2, ge=0)
     retrain_epochs: int = Field(default=6, ge=1)

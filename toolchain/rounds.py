@@ -181,6 +181,7 @@ def search_stage(bench: Workbench, stage: str, network: CapturedNetwork, budget:
             replay=bench.folder.trials_of(stage),
             on_trial=record,
         )
+        bar.say(f"best {best.outcome.figures['accuracy']:.1f} % before any retraining")
     found = confirmed(space, budget, best.candidate)
     bench.folder.finish(
         stage, {"action": found.action.to_dict(), "costs": dict(found.costs), "figures": best.outcome.figures}
@@ -294,6 +295,7 @@ def purify_stage(
             replay=bench.folder.trials_of(stage),
             on_trial=record,
         )
+        bar.say(f"{100 * best.outcome.figures['cost_share']:.1f} % of the {objective} cost left")
     purified = purification.plan(best.candidate) if best.outcome.energy < 1.0 else plan
     bench.folder.finish(stage, {"plan": plan_to_dict(purified), "figures": best.outcome.figures})
     return purified
