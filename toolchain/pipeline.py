@@ -138,13 +138,14 @@ class Pipeline:
         file = self._folder.stage_file(stage, ".safetensors")
         if self._folder.result(stage) is not None:
             return load_weights_into(network, file)
+        trained = replace(network, module=copy.deepcopy(network.module))
         epochs = bench.epochs(self._config.train.dense_epochs)
         rates = replace(
             recipe(bench, stage, epochs, self._config.train.dense_learning_rate), distillation=0.0, warmup_share=0.1
         )
         with self._progress.stage("train the dense network", total=epochs, unit="epochs") as bar:
             summary = train(
-                network.module,
+                trained.module,
                 bench.train,
                 bench.augmentation,
                 rates,
@@ -152,10 +153,10 @@ class Pipeline:
                 checkpoint=self._folder.inner_checkpoint(stage),
                 on_epoch=lambda epoch, loss: bar.advance(1, f"loss {loss:.3f}"),
             )
-        network.module.cpu()
-        save_network(file, network)
+        trained.module.cpu()
+        save_network(file, trained)
         self._folder.finish(stage, {"seconds": summary.seconds})
-        return network
+        return load_weights_into(network, file)
 
     def _reference_stage(self, bench: Workbench, dense: CapturedNetwork) -> dict[str, Any]:
         """The accuracy that a drop is taken against.

@@ -1,8 +1,9 @@
 """One round of compression: search an action, drive the weights onto it with ADMM, purify, compact, retrain.
 
-Each step is a stage of the run folder; a finished stage is replayed from its record. The round ends with a network
-that is physically smaller. Retraining the compact network is masked retraining at lower cost: the function and the
-gradients of what is left are the same.
+Each step is a stage of the run folder; a finished stage is replayed from its record. A stage that trained hands on what
+it wrote, read back, so that a resumed run continues from the very same tensors, memory layout included. The round ends
+with a network that is physically smaller. Retraining the compact network is masked retraining at lower cost: the
+function and the gradients of what is left are the same.
 """
 
 import copy
@@ -204,11 +205,12 @@ def admm_stage(
 ) -> tuple[CapturedNetwork, PruningPlan]:
     """Train `network` towards the action's structured set; returns it trained (not yet pruned) and the final plan."""
     coupling = find_coupling(network)
-    trained = replace(network, module=copy.deepcopy(network.module))
-    done = bench.folder.result(stage)
     file = bench.folder.stage_file(stage, ".safetensors")
+    done = bench.folder.result(stage)
     if done is not None:
-        return load_weights_into(trained, file), plan_from_dict(done["plan"])
+        fresh = replace(network, module=copy.deepcopy(network.module))
+        return load_weights_into(fresh, file), plan_from_dict(done["plan"])
+    trained = replace(network, module=copy.deepcopy(network.module))
     space = bench.space(network, coupling)
     prune = bench.config.prune
     epochs = bench.epochs(prune.admm_epochs)
@@ -254,7 +256,7 @@ def admm_stage(
     trained.module.cpu()
     save_network(file, trained)
     bench.folder.finish(stage, {"plan": plan_to_dict(plan)})
-    return trained, plan
+    return admm_stage(bench, stage, network, action, budget)
 
 
 def purify_stage(
@@ -319,10 +321,9 @@ def compact_stage(
     inputs = probe_inputs(trained.input_shape, next(bench.search.in_order(16))[0])
     pair = f"masked = compact, {stage.removesuffix(' compact')}"
     check = compare_modules(pair, pruned.module, masked, inputs, tolerance=MASKED_TOLERANCE)
-    after = State(network=pruned, plan=composed)
-    after.save(bench, stage)
+    State(network=pruned, plan=composed).save(bench, stage)
     bench.folder.finish(stage, {"plan": plan_to_dict(composed), "equality": check.to_dict()})
-    return after, check
+    return State.load(bench, stage, composed), check
 
 
 def retrain_stage(bench: Workbench, stage: str, state: State, epochs: int) -> tuple[State, dict[str, float]]:
@@ -345,10 +346,10 @@ def retrain_stage(bench: Workbench, stage: str, state: State, epochs: int) -> tu
         )
     judged = bench.judge(network)
     network.module.cpu()
-    after = State(network=network, plan=state.plan)
-    after.save(bench, stage)
+    State(network=network, plan=state.plan).save(bench, stage)
     result = {"search_accuracy_top1": judged.accuracy_top1, "loss": summary.loss, "seconds": summary.seconds}
-    return after, bench.folder.finish(stage, result)
+    bench.folder.finish(stage, result)
+    return State.load(bench, stage, state.plan), result
 
 
 def recipe(bench: Workbench, stage: str, epochs: int, learning_rate: float, *, final_rate_share: float = 0.0) -> Recipe:

@@ -1,0 +1,112 @@
+import numpy as np
+import pytest
+from act.compiler.layer_onnx import write_layer_onnx
+from act.compiler.layer_shape import LayerShape
+from act.compiler.layout import Layout
+from act.compiler.schedules.conv import ConvTask, column_offsets, pack_weight
+from act.compiler.schedules.tile import Tile
+from onnx import helper
+
+from ..kernel_check import TARGETS, verified_error
+from ..onnx_networks import model_of, random
+
+
+def shape(c_in=3, c_out=5, hw=9, kernel=3, stride=1, dilation=1, columns=None):
+    padding = kernel // 2 * dilation
+    output = (hw + 2 * padding - dilation * (kernel - 1) - 1) // stride + 1
+    return LayerShape(
+        name="layer",
+        kind="conv",
+        c_in=c_in,
+        c_out=c_out,
+        kernel=(kernel, kernel),
+        stride=(stride, stride),
+        padding=(padding, padding),
+        dilation=(dilation, dilation),
+        groups=1,
+        input_hw=(hw, hw),
+        output_hw=(output, output),
+        columns=columns or c_in * kernel * kernel,
+    )
+
+
+def task(filters, layer):
+    return ConvTask(shape=layer, tile=Tile(filters=filters, pixels=4, work_items=16), padding=layer.padding, batch=1)
+
+
+def test_packed_weights_hold_each_tile_side_by_side():
+    matrix = np.arange(10, dtype=np.float32).reshape(5, 2)
+    packed = pack_weight(matrix, task(2, shape(c_out=5)))
+    assert packed.shape == (3, 2, 2)
+    assert packed[1].tolist() == [[4, 6], [5, 7]]
+    assert packed[2].tolist() == [[8, 0], [9, 0]]  # the sixth filter does not exist
+
+
+@pytest.mark.parametrize("dilation", [1, 2])
+def test_column_offsets_address_the_padded_input(dilation):
+    layer = shape(c_in=2, hw=5, dilation=dilation)
+    layout = Layout(shape=(1, 2, 5, 5), halo=layer.padding)
+    columns = np.arange(18, dtype=np.int32)
+    memory = np.zeros(layout.elements, np.float32)
+    image = random(1, 2, 5, 5)
+    view = np.lib.stride_tricks.as_strided(memory[layout.lead :], image.shape, [4 * s for s in layout.strides])
+    view[...] = image
+    padded = np.pad(image[0], ((0, 0), layer.padding, layer.padding))
+    for column, offset in zip(columns, column_offsets(columns, task(1, layer), layout.strides), strict=True):
+        c, y, x = column // 9, column % 9 // 3 * dilation, column % 3 * dilation
+        for row in range(5):
+            start = layout.lead + offset + row * layout.pitch
+            assert memory[start : start + 5].tolist() == padded[c, y + row, x : x + 5].tolist()
+
+
+CASES = {
+    "small map": shape(c_in=8, c_out=16, hw=1),
+    "row below a vector": shape(c_in=4, c_out=11, hw=7),
+    "row with a rest": shape(c_in=4, c_out=20, hw=13),
+    "stride": shape(c_in=4, c_out=9, hw=15, stride=2),
+    "dilation": shape(hw=10, dilation=2),
+    "large kernel": shape(hw=11, kernel=7, stride=2),
+    "one by one": shape(c_in=12, c_out=7, hw=9, kernel=1),
+    "columns": shape(c_in=8, c_out=12, hw=14, columns=20),
+    "columns, stride": shape(c_in=8, c_out=12, hw=15, stride=2, columns=20),
+}
+
+
+@pytest.mark.opencl
+@pytest.mark.parametrize("name", CASES)
+def test_kernels_compute_what_onnxruntime_does(name, tmp_path):
+    import onnx
+
+    model = onnx.load(write_layer_onnx(CASES[name], tmp_path / "layer.onnx"))
+    target = TARGETS[list(CASES).index(name) % 2]
+    assert verified_error(model, tmp_path, target=target) < 1e-5
+
+
+@pytest.mark.opencl
+@pytest.mark.parametrize("target", TARGETS)
+def test_grouped_depthwise_and_uneven_padding(target, tmp_path):
+    nodes = [
+        helper.make_node("Conv", ["input", "a"], ["x"], pads=[0, 2, 1, 0]),
+        helper.make_node("Conv", ["x", "b"], ["y"], group=6, pads=[1, 1, 1, 1], strides=[2, 2]),
+        helper.make_node("Conv", ["y", "c"], ["output"], group=2, pads=[1, 1, 1, 1]),
+    ]
+    weights = {"a": random(6, 3, 3, 2), "b": random(6, 1, 3, 3), "c": random(8, 3, 3, 3)}
+    assert verified_error(model_of(nodes, weights), tmp_path, target=target, batch=2) < 1e-5
+
+
+@pytest.mark.opencl
+def test_bias_residual_and_activation_are_one_kernel(tmp_path):
+    from ..kernel_check import compile_model
+
+    nodes = [
+        helper.make_node("Conv", ["input", "a", "bias"], ["x"], pads=[1, 1, 1, 1]),
+        helper.make_node("Relu", ["x"], ["y"]),
+        helper.make_node("Conv", ["y", "b", "bias"], ["z"], pads=[1, 1, 1, 1]),
+        helper.make_node("Add", ["z", "y"], ["s"]),
+        helper.make_node("Relu", ["s"], ["output"]),
+    ]
+    model = model_of(nodes, {"a": random(4, 3, 3, 3), "b": random(4, 4, 3, 3), "bias": random(4)})
+    kinds = [step.kind for step in compile_model(model, tmp_path).steps]
+    assert kinds.count("conv") == 2
+    assert len(kinds) == 4  # halos, the input's copy, two convolutions
+    assert verified_error(model, tmp_path) < 1e-5

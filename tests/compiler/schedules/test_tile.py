@@ -1,0 +1,42 @@
+import pytest
+from act.compiler.schedules.tile import Tile, choose_tile, largest_divisor, work_group
+from act.compiler.targets import get_target
+
+HOST, PHONE = get_target("host-opencl"), get_target("adreno640")
+
+
+def test_a_cpu_gets_wide_vectors_and_many_filters():
+    tile = choose_tile(16, (32, 32), 1, HOST)
+    assert (tile.filters, tile.pixels) == (16, 8)
+
+
+def test_a_gpu_gets_float4_and_a_work_item_for_every_lane():
+    tile = choose_tile(64, (56, 56), 1, PHONE)
+    assert tile.pixels == 4
+    small = choose_tile(64, (8, 8), 1, PHONE)
+    assert 8 * 8 / small.pixels * 64 / small.filters >= 768
+
+
+@pytest.mark.parametrize("filters", [1, 5, 11, 23, 33, 100])
+@pytest.mark.parametrize("target", [HOST, PHONE], ids=lambda target: target.name)
+def test_filters_are_spread_evenly_over_tiles(filters, target):
+    tile = choose_tile(filters, (14, 14), 1, target)
+    tiles = -(-filters // tile.filters)
+    assert tiles * tile.filters - filters < tiles
+
+
+def test_a_vector_is_no_longer_than_it_pays():
+    assert choose_tile(8, (1, 1), 1, HOST).pixels == 1
+    assert choose_tile(8, (2, 2), 1, PHONE).pixels <= 2
+
+
+def test_divisors_and_work_groups():
+    assert [largest_divisor(n, 16) for n in (1, 12, 17, 32, 48)] == [1, 12, 1, 16, 16]
+    assert work_group(48, 16) == 16
+    assert work_group(17, 16) == 16  # no good divisor: a guard is cheaper
+    assert work_group(5, 16) == 5
+
+
+def test_sizes_of_a_tile_are_positive():
+    with pytest.raises(ValueError, match="at least 1"):
+        Tile(filters=0, pixels=4, work_items=16)
