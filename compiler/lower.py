@@ -121,36 +121,17 @@ class _Line:
             name=str(parameter.name), role="input", dtype="float32", layout=Layout(shape=_shape(parameter.ty))
         )
         self.values[parameter] = (source,)
-        bindings = [binding for block in main.body.blocks for binding in block.bindings]
-        for binding in bindings:
-            self.values[binding.var] = self._value(binding.var, binding.value)
-        result = self._single(main.body.body)
         output = Tensor(name="output", role="output", dtype="float32", layout=Layout(shape=_shape(main.body.body.ty)))
-        return LoweredNetwork(steps=self._finish(result, output), input=source, output=output)
-
-    def _finish(self, result: Tensor, output: Tensor) -> tuple[LoweredStep, ...]:
-        """Let the last kernel write the output itself where nothing else reads its result; else copy."""
-        readers = [step for step in self.steps if result in step.arguments and result not in step.written]
-        writers = [step for step in self.steps if result in step.written]
-        if result.role != "activation" or not result.layout.is_plain or readers or len(writers) != 1:
+        for binding in (binding for block in main.body.blocks for binding in block.bindings):
+            is_result = binding.var.same_as(main.body.body)
+            self.values[binding.var] = self._value(binding.var, binding.value, output if is_result else None)
+        result = self._single(main.body.body)
+        if result is not output:
             self._copy(result, output)
-            return tuple(self.steps)
+        return LoweredNetwork(steps=tuple(self.steps), input=source, output=output)
 
-        def replaced(tensors: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-            return tuple(output if tensor is result else tensor for tensor in tensors)
-
-        return tuple(
-            LoweredStep(
-                kernel=step.kernel,
-                arguments=replaced(step.arguments),
-                written=replaced(step.written),
-                operator=step.operator,
-                layer=step.layer,
-            )
-            for step in self.steps
-        )
-
-    def _value(self, variable: relax.Var, value: relax.Expr) -> tuple[Tensor, ...]:
+    def _value(self, variable: relax.Var, value: relax.Expr, output: Tensor | None) -> tuple[Tensor, ...]:
+        """Tensors of a bound value; ``output`` if it is the network's result."""
         if isinstance(value, relax.TupleGetItem):
             return (self._tensors(value.tuple_value)[int(value.index)],)
         if isinstance(value, relax.Tuple):
@@ -159,7 +140,7 @@ class _Line:
             return self._tensors(value)
         name = value.op.name if isinstance(value.op, tvm.ir.Op) else str(value.op)
         if name == "relax.call_tir":
-            return self._call(value)
+            return self._call(value, output)
         if name in VIEW_OPERATORS:
             return (self._view(value, variable),)
         raise UnsupportedOpError(f"operator {name!r} has no kernel and no lowering in TVM")
@@ -187,20 +168,24 @@ class _Line:
         y = te.compute(target_shape, element if shape != target_shape else lambda *i: x[i], name="copy")
         self._emit(te.create_prim_func([x, y]), (source, destination), (destination,), "copy")
 
-    def _call(self, call: relax.Call) -> tuple[Tensor, ...]:
+    def _call(self, call: relax.Call, output: Tensor | None) -> tuple[Tensor, ...]:
         variable, arguments = call.args[0], call.args[1]
         function = self.module[variable]
         inputs = tuple(self._single(argument) for argument in arguments)
         types = call.ty_args[0]
         fields = types.fields if hasattr(types, "fields") else [types]
-        outputs = tuple(
-            Tensor(
-                name=f"{variable.name_hint}.{len(self.steps)}.{index}",
-                role="activation",
-                dtype=str(item.dtype),
-                layout=self.layouts.of(_shape(item)),
+        outputs = (
+            (output,)
+            if output is not None
+            else tuple(
+                Tensor(
+                    name=f"{variable.name_hint}.{len(self.steps)}.{index}",
+                    role="activation",
+                    dtype=str(item.dtype),
+                    layout=self.layouts.of(_shape(item)),
+                )
+                for index, item in enumerate(fields)
             )
-            for index, item in enumerate(fields)
         )
         self._emit(function, (*inputs, *outputs), outputs, str(variable.name_hint))
         return outputs
