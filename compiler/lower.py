@@ -142,15 +142,15 @@ class _Line:
         if name == "relax.call_tir":
             return self._call(value, output)
         if name in VIEW_OPERATORS:
-            return (self._view(value, variable),)
+            return (self._view(value, variable, output),)
         raise UnsupportedOpError(f"operator {name!r} has no kernel and no lowering in TVM")
 
-    def _view(self, call: relax.Call, variable: relax.Var) -> Tensor:
+    def _view(self, call: relax.Call, variable: relax.Var, output: Tensor | None) -> Tensor:
         source = self._single(call.args[0])
         layout = self.layouts.of(_shape(variable.ty))
-        if source.role == "activation" and source.layout.is_plain and layout.is_plain:
+        if output is None and source.role == "activation" and source.layout.is_plain and layout.is_plain:
             return source
-        view = Tensor(name=str(variable.name), role="activation", dtype=source.dtype, layout=layout)
+        view = output or Tensor(name=str(variable.name), role="activation", dtype=source.dtype, layout=layout)
         self._copy(source, view)
         return view
 

@@ -107,6 +107,8 @@ def build_kernels(func: tirx.PrimFunc, target: tvm.target.Target, *, name: str) 
             kernels += [_kernel(variable, kernel, target) for variable, kernel in finished.functions.items()]
     except Exception as error:  # TVM raises its own types, and Python's
         raise CompileError(f"TVM cannot generate OpenCL for {name!r}: {_last_line(error)}") from error
+    if not kernels:
+        raise CompileError(f"TVM generates no kernel for {name!r}: its loops are not bound to work-items")
     return KernelGroup(kernels=tuple(sorted(kernels, key=_order)), temporaries=_temporaries(func))
 
 
