@@ -17,7 +17,8 @@ from .opencl import KernelGroup, build_kernels, with_layouts
 from .schedules.conv import schedule_conv
 from .schedules.epilogue import root_blocks
 from .schedules.generic import schedule_generic
-from .schedules.linear import schedule_linear
+from .schedules.linear import LinearTile, schedule_linear
+from .schedules.tile import Tile
 from .targets import Target
 
 __all__ = ["KernelBuilder"]
@@ -53,7 +54,7 @@ class KernelBuilder:
         layer, anchor = self._take_layer(schedule)
         unmarked = schedule.mod["main"]
         structure = tvm_ffi.StructuralKey(unmarked)  # type: ignore[call-arg]
-        key = (structure, layouts, layer.kind if layer else None, layer.tile if layer else None)
+        key = (structure, layouts, layer.tile if layer else None)
         if key not in self._built:
             scheduled = self._schedule(schedule, unmarked, layer, anchor, layouts[-1], name)
             # Layouts come after the schedule: a private copy of a tensor must not inherit its strides.
@@ -81,10 +82,10 @@ class KernelBuilder:
     ) -> tirx.PrimFunc:
         """By the layer's schedule; by the generic one where there is none or where it refuses the fusion."""
         try:
-            if layer is not None and layer.kind == "conv" and layer.tile is not None:
+            if layer is not None and isinstance(layer.tile, Tile):
                 return schedule_conv(schedule, anchor, layer.tile, row=0 if output is None else output.pitch)
-            if layer is not None and layer.kind == "linear":
-                return schedule_linear(schedule, anchor)
+            if layer is not None and isinstance(layer.tile, LinearTile):
+                return schedule_linear(schedule, anchor, layer.tile)
         except ScheduleError:
             schedule = s_tir.Schedule(unmarked)
         try:

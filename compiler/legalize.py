@@ -21,7 +21,7 @@ from .activation_layouts import VIEW_OPERATORS, ActivationLayouts, static_shape
 from .latency_model import modelled_kernels
 from .layer_shape import LayerShape
 from .schedules.conv import ConvTask, column_conv, column_offsets, dense_conv, pack_weight
-from .schedules.linear import linear, pack_linear_weight
+from .schedules.linear import LinearTile, choose_linear_tile, linear, pack_linear_weight
 from .schedules.pool import PoolTask, pool
 from .schedules.tile import Tile, choose_tile, is_gpu
 from .select import Choice, choose_lowering
@@ -43,7 +43,7 @@ class Layer:
     kind: Kind
     shape: LayerShape
     choice: Choice
-    tile: Tile | None = None
+    tile: Tile | LinearTile | None = None
     batch: int = 1
 
     @property
@@ -177,8 +177,9 @@ class Legalizer:
             columns=values.shape[0],
         )
         choice = choose_lowering(layer_shape, self.target)
-        attrs = self._add(Layer(kind="linear", shape=layer_shape, choice=choice, batch=shape[0]))
-        packed = relax.const(pack_linear_weight(values))
+        tile = choose_linear_tile(values.shape[1], self.target)
+        attrs = self._add(Layer(kind="linear", shape=layer_shape, choice=choice, tile=tile, batch=shape[0]))
+        packed = relax.const(pack_linear_weight(values, tile))
         return _call_te(builder, lambda x, w: linear(x, w, values.shape[1], attrs), [data, packed], "linear")
 
     def _pool(self, builder: relax.BlockBuilder, call: relax.Call) -> relax.Expr:

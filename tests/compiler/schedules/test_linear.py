@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
-from act.compiler.schedules.linear import FEATURES_PER_ITEM, pack_linear_weight
+from act.compiler.schedules.linear import LinearTile, choose_linear_tile, pack_linear_weight
+from act.compiler.targets import get_target
 from onnx import helper
 
 from ..kernel_check import compile_model, verified_error
@@ -16,14 +17,24 @@ def classifier(features):
     return model_of(nodes, {"w": random(features, 192), "b": random(features)})
 
 
-def test_packed_features_are_whole_vectors():
-    packed = pack_linear_weight(np.ones((3, 5), np.float32))
-    assert packed.shape == (3, 2 * FEATURES_PER_ITEM)
-    assert packed[:, :5].all() and not packed[:, 5:].any()
+def test_packed_weights_hold_each_block_side_by_side():
+    weight = np.arange(15, dtype=np.float32).reshape(3, 5)
+    packed = pack_linear_weight(weight, LinearTile(vectors=1, lanes=2, work_items=2, block=2))
+    assert packed.shape == (4, 3, 2)  # two work-items of two features, twice
+    assert packed[1].tolist() == [[2, 3], [7, 8], [12, 13]]
+    assert packed[2].tolist() == [[4, 0], [9, 0], [14, 0]]
+    assert not packed[3].any()
+
+
+def test_a_block_is_a_work_item_on_a_cpu_and_a_work_group_on_a_gpu():
+    cpu, gpu = (choose_linear_tile(1000, get_target(name)) for name in ("host-opencl", "adreno640"))
+    assert cpu.block == cpu.vectors * cpu.lanes
+    assert gpu.block == gpu.vectors * gpu.lanes * gpu.work_items
+    assert choose_linear_tile(3, get_target("host-opencl")).vectors == 1
 
 
 @pytest.mark.opencl
-@pytest.mark.parametrize(("features", "target"), [(10, "adreno640"), (64, "host-opencl")])
+@pytest.mark.parametrize(("features", "target"), [(10, "adreno640"), (64, "host-opencl"), (45, "host-opencl")])
 def test_linear_layers(features, target, tmp_path):
     assert verified_error(classifier(features), tmp_path, target=target, batch=3) < 1e-5
 
