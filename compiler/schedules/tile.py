@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import prod
 
 from ..targets import HostSpec, Target
 
-__all__ = ["Tile", "choose_tile", "largest_divisor"]
+__all__ = ["Tile", "choose_tile", "is_gpu", "largest_divisor", "work_group"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,8 +68,3 @@ def work_group(count: int, limit: int) -> int:
     """Work-items per work-group for ``count`` in a row: a divisor if a good one exists, else ``limit`` with a guard."""
     divisor = largest_divisor(count, limit)
     return divisor if divisor * 4 >= min(count, limit) else min(count, limit)
-
-
-def volume(shape: tuple[int, ...]) -> int:
-    """Elements of a shape."""
-    return prod(shape)
