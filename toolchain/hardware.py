@@ -4,6 +4,8 @@ from contextlib import AbstractContextManager, nullcontext
 
 import torch
 
+SMALL_IMAGE_PIXELS = 256
+
 
 def compute_device() -> torch.device:
     """CUDA where a device is present, else the CPU."""
@@ -17,17 +19,22 @@ def supports_bf16(device: torch.device) -> bool:
     return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported()) and torch.cpu._is_avx512_bf16_supported()
 
 
+def training_threads(image_pixels: int) -> int:
+    """Threads for images of so many pixels; tiny layers spend more on handing work out than they gain by it."""
+    return 1 if image_pixels < SMALL_IMAGE_PIXELS else torch.get_num_threads()
+
+
 def training_precision(asked: str, device: torch.device, image_pixels: int) -> str:
     """Resolve `auto` to `bf16` or `fp32`.
 
     Args:
         asked: `auto`, `bf16` or `fp32`.
         device: Where the training runs.
-        image_pixels: Height times width; below 16x16 the casts cost more than bf16 saves.
+        image_pixels: Height times width; for small images the casts cost more than bf16 saves.
     """
     if asked != "auto":
         return asked
-    return "bf16" if image_pixels >= 256 and supports_bf16(device) else "fp32"
+    return "bf16" if image_pixels >= SMALL_IMAGE_PIXELS and supports_bf16(device) else "fp32"
 
 
 def autocast(device: torch.device, precision: str) -> AbstractContextManager[object]:

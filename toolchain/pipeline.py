@@ -24,7 +24,7 @@ from .config import CompressConfig
 from .coupling import find_coupling
 from .equality_chain import EqualityCheck
 from .goal import Goal, limits_of
-from .hardware import compute_device, training_precision
+from .hardware import compute_device, training_precision, training_threads
 from .keep_indices import PruningPlan
 from .latency import LatencyCost, MeasuredLatency, ModelledLatency
 from .loading import LoadedNetwork, load_network, save_network
@@ -46,7 +46,7 @@ from .search.budget import Budget, BudgetError
 from .training import train
 
 FULL_EPOCH_IMAGES = 20_000
-MOST_EPOCH_FACTOR = 4.0
+MOST_EPOCH_FACTOR = 3.0
 
 
 class Pipeline:
@@ -66,12 +66,11 @@ class Pipeline:
         self._target = get_target(config.goal.target)
         self._data = load_splits(config)
         progress.note(self._data.describe())
-        if config.threads:
-            torch.set_num_threads(config.threads)
         self._loaded = load_source(config, self._data, allow_code=allow_code)
         self._device = compute_device()
         _, h, w = self._loaded.network.input_shape
         self._precision = training_precision(config.train.precision, self._device, h * w)
+        torch.set_num_threads(config.threads or training_threads(h * w))
         self._checks: list[EqualityCheck] = []
         self._rounds: list[dict[str, Any]] = []
 
