@@ -93,6 +93,10 @@ def close_run(
         "kernels": kernel_rows(delivered[1].package, delivered[1].latency),
         "equality": [check.to_dict() for check in (*outcome.checks, *checks)],
     }
+    problem = delivered[1].problem
+    if problem is not None:
+        report["package_problem"] = problem
+        bench.progress.warn(f"no package was made: {problem}")
     write_report(path, report)
     return report
 

@@ -14,6 +14,8 @@ import onnxruntime
 import torch
 
 from ..compiler.compile import CompiledPackage, compile_onnx
+from ..compiler.errors import CompileError
+from ..compiler.operators import check_operators
 from ..compiler.targets import Target
 from ..device.devices import Device, DeviceError, open_device
 from ..device.harness import LatencyStats, measure, run_inputs
@@ -21,7 +23,7 @@ from ..device.local import list_local_devices
 from ..models.preprocessing import Preprocessing
 from .capture import CapturedNetwork
 from .equality_chain import ONNX_TOLERANCE, PACKAGE_TOLERANCE, EqualityCheck, compare_arrays, outputs_of
-from .export import export_onnx
+from .export import export_onnx, make_onnx
 from .progress import Progress
 
 FloatArray = npt.NDArray[np.float32]
@@ -29,12 +31,13 @@ FloatArray = npt.NDArray[np.float32]
 
 @dataclass(frozen=True, kw_only=True)
 class Delivered:
-    """One network as ONNX and package, measured where a device is at hand."""
+    """One network as ONNX and package, measured where a device is at hand; `problem` says why there is no package."""
 
     onnx: Path
-    package: CompiledPackage
-    latency: LatencyStats | None
-    equality: tuple[EqualityCheck, ...]
+    package: CompiledPackage | None
+    problem: str | None = None
+    latency: LatencyStats | None = None
+    equality: tuple[EqualityCheck, ...] = ()
 
 
 def export_checked(
@@ -55,10 +58,16 @@ def run_onnx(path: Path, inputs: FloatArray) -> FloatArray:
 def compile_checked(
     onnx: Path, output: Path, target: Target, device: Device | None, inputs: FloatArray, *, runs: int
 ) -> Delivered:
-    """Compile for `target`; on a device, compare with onnxruntime and measure."""
-    package = compile_onnx(onnx, target, output=output)
+    """Compile for `target`; on a device, compare with onnxruntime and measure.
+
+    A network that the compiler does not take keeps its ONNX file: training was not for nothing.
+    """
+    try:
+        package = compile_onnx(onnx, target, output=output)
+    except CompileError as error:
+        return Delivered(onnx=onnx, package=None, problem=str(error))
     if device is None:
-        return Delivered(onnx=onnx, package=package, latency=None, equality=())
+        return Delivered(onnx=onnx, package=package)
     found = run_inputs(output, device, inputs)
     check = compare_arrays(
         f"onnxruntime = package on {device.id}", found, run_onnx(onnx, inputs), tolerance=PACKAGE_TOLERANCE
@@ -82,8 +91,19 @@ def proving_device(asked: str | None, progress: Progress) -> Device | None:
     return None
 
 
-def kernel_rows(package: CompiledPackage, stats: LatencyStats | None) -> list[dict[str, Any]]:
+def compile_problem(network: CapturedNetwork) -> str | None:
+    """Why the compiler will not take a network, known before any work is done; None where nothing speaks against it."""
+    try:
+        check_operators(make_onnx(network))
+    except CompileError as error:
+        return str(error)
+    return None
+
+
+def kernel_rows(package: CompiledPackage | None, stats: LatencyStats | None) -> list[dict[str, Any]]:
     """One row a kernel for the report: what it computes, how, and its modelled and measured microseconds."""
+    if package is None:
+        return []
     measured = stats.per_kernel_us if stats is not None else [None] * len(package.steps)
     return [
         {

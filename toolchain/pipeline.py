@@ -22,6 +22,7 @@ from .capture import CapturedNetwork
 from .closing import Outcome, close_run
 from .config import CompressConfig
 from .coupling import find_coupling
+from .delivery import compile_problem
 from .equality_chain import EqualityCheck
 from .goal import Goal, limits_of
 from .hardware import compute_device, training_precision, training_threads
@@ -77,6 +78,9 @@ class Pipeline:
     def run(self) -> dict[str, Any]:
         """Do what is left of the run and return its report."""
         bench = self._workbench()
+        problem = compile_problem(bench.dense)
+        if problem is not None:
+            self._progress.warn(f"the network will be compressed and exported, but not compiled: {problem}")
         dense = self._dense_stage(bench)
         bench = replace(bench, teacher=copy.deepcopy(dense.module).to(self._device).eval())
         reference = self._reference_stage(bench, dense)

@@ -52,8 +52,9 @@ def latencies(modelled_ms: float, target: Target, measured: LatencyStats | None)
 def ratios(baseline: Mapping[str, Any], result: Mapping[str, Any]) -> dict[str, float]:
     """How many times smaller the result is; latencies only within one kind and device."""
     found = {key: baseline[key] / max(result[key], 1) for key in ("params", "conv_params", "macs", "file_bytes")}
-    pairs = zip(baseline["latency"], result["latency"], strict=True)
-    for before, after in pairs:
+    for before, after in zip(baseline["latency"], result["latency"], strict=False):
+        if before["kind"] != after["kind"]:
+            continue
         name = "latency" if before["kind"] == "modelled" else "latency_measured"
         found[name] = before["p50"] / after["p50"]
     return found

@@ -154,3 +154,40 @@ def test_a_dry_run_writes_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert main(["compress", "--dry-run", "--out", str(tmp_path / "run")]) == 0
     assert 'target = "adreno640"' in capsys.readouterr().out
     assert not (tmp_path / "run").exists()
+
+
+NETWORK = """
+import torch
+from torch import nn
+
+class Net(nn.Module):
+    def __init__(self, num_classes, in_channels):
+        super().__init__()
+        self.first = nn.Conv2d(in_channels, 8, 3)
+        self.second = nn.Conv2d(8, 12, 3, padding=1)
+        self.third = nn.Conv2d(12, 12, 1)
+        self.last = nn.Linear(12, num_classes)
+
+    def forward(self, x):
+        x = torch.cumsum(self.first(x), 1)  # unknown to capture and to the compiler
+        return self.last(self.third(torch.relu(self.second(x))).mean((2, 3)))
+
+def make(num_classes, in_channels):
+    return Net(num_classes, in_channels)
+"""
+
+
+def test_an_unknown_operator_is_named_and_stops_neither_pruning_nor_export(
+    config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "my_unusual_nets.py").write_text(NETWORK)
+    monkeypatch.chdir(tmp_path)
+    out = tmp_path / "run"
+    code = main(["compress", "my_unusual_nets:make", *arguments(config, out, "--params-x", "1.5")[1:]])
+    assert code == 4
+    assert "CumSum" in capsys.readouterr().err
+    report = report_of(out)
+    assert report["ratios"]["params"] >= 1.5
+    assert any("cumsum" in frozen["reason"] for frozen in report["frozen"])
+    assert (out / "model.onnx").exists()
+    assert not (out / "model.actpkg").exists()

@@ -98,12 +98,14 @@ def _compress(config: CompressConfig, folder: RunFolder, args: argparse.Namespac
     else:
         print_summary(report)
         print(f"report   {folder.path / 'report.html'}")
-        print(f"network  {folder.path / 'model.onnx'}, {folder.path / 'model.actpkg'}")
-        print(f"next     act bench {folder.path}    act eval {folder.path} --data {config.data.spec}")
-    if report["constraint"]["met"]:
-        return ExitCode.OK
-    progress.warn("the constraint is not met; the best result is saved in the run folder")
-    return ExitCode.CONSTRAINT
+        files = [folder.path / name for name in ("model.onnx", "model.actpkg") if (folder.path / name).exists()]
+        print(f"network  {', '.join(map(str, files))}")
+        bench = f"act bench {folder.path}    " if len(files) == 2 else ""
+        print(f"next     {bench}act eval {folder.path} --data {config.data.spec}")
+    if not report["constraint"]["met"]:
+        progress.warn("the constraint is not met; the best result is saved in the run folder")
+        return ExitCode.CONSTRAINT
+    return ExitCode.COMPILE if report.get("package_problem") else ExitCode.OK
 
 
 def flags_of(args: argparse.Namespace) -> dict[str, Any]:
