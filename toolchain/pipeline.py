@@ -202,7 +202,8 @@ class Pipeline:
             filter_ratio=dict.fromkeys(space.actions.group_share, MAX_RATIO),
             column_ratio=dict.fromkeys(space.actions.layer_share, MAX_RATIO),
         )
-        floor = space.priced(strongest)[1]
+        # Params and MACs can be divided as asked; of latency, launching the kernels always stays.
+        floor = {"params": 0.0, "macs": 0.0, "latency": space.priced(strongest)[1]["latency"]}
         goal = Goal(limits=limits_of(goal_config, costs), dense=costs, floor=floor, round_factor=prune.round_factor)
         count = min(goal.rounds, prune.max_rounds) if goal.limits else prune.max_rounds
         limits_of_round: Callable[[int], dict[str, float]] = (
