@@ -103,7 +103,7 @@ class TrainConfig(_Section):
     dense_epochs: int = Field(default=20, ge=1)
     dense_learning_rate: float = Field(default=0.1, gt=0)
     reference_epochs: int = Field(default=2, ge=0)
-    retrain_epochs: int = Field(default=6, ge=1)
+    retrain_epochs: int = Field(default=8, ge=1)
     final_epochs: int = Field(default=18, ge=1)
     retrain_learning_rate: float = Field(default=0.03, gt=0)
     weight_decay: float = Field(default=5e-4, ge=0)
