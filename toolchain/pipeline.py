@@ -259,26 +259,16 @@ class Pipeline:
         assert accuracy is not None
         if self._fits(accuracy, reference):
             return True
-        allowed, budget = self._allowed_drop(accuracy)
         self._progress.note(
-            f"round {index} loses {reference - accuracy:.2f} points on the search part, more than {allowed:.2f} "
-            f"({budget:g} less the margin for {len(self._data.search)} images): the round before it is the result"
+            f"round {index} loses {reference - accuracy:.2f} points on the search part, more than "
+            f"{self._config.goal.accuracy_budget:g}: the round before it is the result"
         )
         return False
 
     def _fits(self, accuracy: float, reference: float) -> bool:
-        return accuracy >= reference - self._allowed_drop(accuracy)[0]
-
-    def _allowed_drop(self, accuracy: float) -> tuple[float, float]:
-        """Points that a round may lose on the search part, and the budget that they are taken from.
-
-        The search part estimates the test accuracy; one standard error of that estimate is kept in hand.
-        """
         budget = self._config.goal.accuracy_budget
         assert budget is not None
-        share = accuracy / 100
-        margin = min(budget / 2, 100 * math.sqrt(share * (1 - share) / len(self._data.search)))
-        return budget - margin, budget
+        return accuracy >= reference - budget
 
     def _note_round(self, bench: Workbench, index: int, found: tuple[State, float | None], *, accepted: bool) -> None:
         state, accuracy = found
