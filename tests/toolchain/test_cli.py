@@ -97,7 +97,7 @@ def _error(name: str, base: type[Exception], module: str) -> Exception:
         (_error("CompileError", RuntimeError, "act.compiler.errors"), 4),
         (UsageError("no"), 2),
         (FileNotFoundError(errno.ENOENT, "No such file or directory", "/nowhere/x.onnx"), 2),
-        (PermissionError(errno.EACCES, "Permission denied", "/root/x"), 2),
+        (PermissionError(errno.EACCES, "Permission denied", "/locked/x"), 2),
         (OSError(errno.ENOSPC, "No space left on device"), 2),
         (ValueError("a bug"), 1),
         (RuntimeError("a bug"), 1),
