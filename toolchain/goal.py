@@ -21,12 +21,13 @@ class Goal:
     dense: Costs
     floor: Costs
     round_factor: float
+    max_rounds: int
 
     @property
     def rounds(self) -> int:
-        """Rounds that reach every limit in steps of at most `round_factor`; 1 at least."""
+        """Rounds that reach every limit in steps of `round_factor`, in larger steps where `max_rounds` are too few."""
         needed = [math.log(1 / self._reduction(kind)) / math.log(self.round_factor) for kind in self.limits]
-        return max(1, math.ceil(max(needed, default=0.0) - 1e-9))
+        return max(1, min(self.max_rounds, math.ceil(max(needed, default=0.0) - 1e-9)))
 
     def limits_of_round(self, index: int) -> dict[str, float]:
         """Limits that round `index` (from 1) of `rounds` must meet."""

@@ -204,8 +204,14 @@ class Pipeline:
         )
         # Params and MACs can be divided as asked; of latency, launching the kernels always stays.
         floor = {"params": 0.0, "macs": 0.0, "latency": space.priced(strongest)[1]["latency"]}
-        goal = Goal(limits=limits_of(goal_config, costs), dense=costs, floor=floor, round_factor=prune.round_factor)
-        count = min(goal.rounds, prune.max_rounds) if goal.limits else prune.max_rounds
+        goal = Goal(
+            limits=limits_of(goal_config, costs),
+            dense=costs,
+            floor=floor,
+            round_factor=prune.round_factor,
+            max_rounds=prune.max_rounds,
+        )
+        count = goal.rounds if goal.limits else prune.max_rounds
         limits_of_round: Callable[[int], dict[str, float]] = (
             goal.limits_of_round if goal.limits else lambda index: goal.halved(goal_config.objective, index)
         )

@@ -6,14 +6,22 @@ DENSE = {"params": 1000.0, "macs": 8000.0, "latency": 10.0}
 FLOOR = {"params": 0.0, "macs": 0.0, "latency": 4.0}
 
 
-def goal(**asked: float) -> Goal:
-    return Goal(limits=limits_of(GoalConfig(**asked), DENSE), dense=DENSE, floor=FLOOR, round_factor=2.0)
+def goal(max_rounds: int = 8, **asked: float) -> Goal:
+    limits = limits_of(GoalConfig(**asked), DENSE)
+    return Goal(limits=limits, dense=DENSE, floor=FLOOR, round_factor=2.0, max_rounds=max_rounds)
 
 
 @pytest.mark.parametrize(("asked", "rounds"), [(1.5, 1), (2.0, 1), (2.1, 2), (4.0, 2), (8.0, 3)])
 def test_a_ratio_is_reached_in_halvings(asked: float, rounds: int) -> None:
     assert goal(macs_x=asked).rounds == rounds
     assert goal(macs_x=asked).limits_of_round(rounds)["macs"] == pytest.approx(8000 / asked)
+
+
+def test_few_rounds_take_larger_steps_and_still_reach_the_limit() -> None:
+    steep = goal(max_rounds=2, params_x=64.0)
+    assert steep.rounds == 2
+    assert steep.limits_of_round(1)["params"] == pytest.approx(1000 / 8)
+    assert steep.limits_of_round(2)["params"] == pytest.approx(1000 / 64)
 
 
 def test_rounds_are_equal_steps() -> None:
