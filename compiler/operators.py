@@ -22,7 +22,7 @@ ACTIVATIONS = (
     *("HardSigmoid", "HardSwish", "Softplus", "Mish", "Softmax", "LogSoftmax"),
 )
 SHAPE = (
-    *("Flatten", "Reshape", "Squeeze", "Unsqueeze", "Transpose", "Concat", "Slice", "Pad", "Split", "Expand"),
+    *("Flatten", "Reshape", "Squeeze", "Unsqueeze", "Transpose", "Concat", "Slice", "Pad", "Split", "Expand", "Gather"),
     *("Identity", "Dropout", "Constant", "DepthToSpace", "SpaceToDepth"),
 )
 SUPPORTED_OPERATORS = frozenset((*WEIGHTED, *POOLING, *ARITHMETIC, *ACTIVATIONS, *SHAPE))
@@ -67,6 +67,8 @@ def _refused_form(node: onnx.NodeProto, constants: Constants) -> str | None:
             return "only 2-D convolution is supported"
     if node.op_type == "Gemm" and node.input[1] not in constants:
         return "the second input (the weight) must be a constant"
+    if node.op_type == "Gather" and node.input[1] not in constants:
+        return "the indices must be constant"
     if node.op_type in ("MaxPool", "Dropout", "BatchNormalization") and len([o for o in node.output if o]) > 1:
         return "only the first output is supported (an inference graph)"
     return None

@@ -2,6 +2,7 @@
 
 * :class:`ColumnConv2d`: a convolution whose GEMM weight matrix lost columns; only the kept ones are stored.
 * :class:`ChannelPad`: zero channels around a value, the shortcut of a CIFAR ResNet (option A).
+* :class:`ChannelPermutation`: channels in another order, which is what ShuffleNet's shuffle comes to.
 
 A *column* is one ``(c_in, ky, kx)`` position over all filters: entry ``(c * kh + ky) * kw + kx`` of a flattened filter.
 The layers are ordinary modules: they train, and they compute what the dense layer with zeros computes. How a phone
@@ -172,6 +173,29 @@ class ChannelPad(nn.Module):
     def extra_repr(self) -> str:
         """Both counts."""
         return f"before={self.before}, after={self.after}"
+
+
+class ChannelPermutation(nn.Module):
+    """Put the channels of ``(n, c, h, w)`` in another order.
+
+    Attributes:
+        order: ``(c,)`` int64: channel ``i`` of the result is channel ``order[i]`` of the input. A plain buffer that no
+            file of weights holds: it belongs to the graph, and compaction edits it.
+    """
+
+    order: Tensor
+
+    def __init__(self, order: Tensor) -> None:
+        super().__init__()
+        self.register_buffer("order", order.long(), persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Permute the channels."""
+        return x.index_select(1, self.order)
+
+    def extra_repr(self) -> str:
+        """Number of channels."""
+        return f"{self.order.numel()}"
 
 
 def columns_problem(columns: Tensor, limit: int) -> str | None:

@@ -1,8 +1,8 @@
 """Capture a network as a graph of operators with ``torch.fx``: the one place that knows how torch traces.
 
 The captured graph module shares parameters and leaf modules with the network it came from, and keeps their paths, so
-that a state dict of one loads into the other. What depends on training mode stays switchable: functional dropout, whose
-mode tracing would freeze, becomes a module. Control flow that depends on data cannot be captured and is reported with
+that a state dict of one loads into the other. What depends on training mode stays switchable, and channel operations
+are brought into one form (see ``canonical``). Control flow that depends on data cannot be captured and is reported with
 its source line; it is never guessed.
 """
 
@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import inspect
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -18,21 +18,16 @@ from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
-from torch.nn import functional as F
 
-from ..models.layers import ChannelPad, ColumnConv2d
-from .depthwise import SingleChannelDepthwise
+from ..models.layers import ChannelPad, ChannelPermutation, ColumnConv2d
+from .canonical import make_dropout_switchable, unify_channel_forms
+from .grouped import SingleGroupConv2d
+from .operators import is_stochastic_depth
 
 __all__ = ["CAPTURE_BATCH", "CaptureError", "CapturedNetwork", "capture", "with_shapes"]
 
 CAPTURE_BATCH = 2
 """Batch of the shapes in :class:`CapturedNetwork`; not 1, so that batch norm in training mode accepts 1x1 images."""
-
-_DROPOUTS: dict[Callable[..., Any], type[nn.Module]] = {
-    F.dropout: nn.Dropout,
-    F.dropout1d: nn.Dropout1d,
-    F.dropout2d: nn.Dropout2d,
-}
 
 
 class CaptureError(ValueError):
@@ -62,9 +57,8 @@ class CapturedNetwork:
 
 class _Tracer(fx.Tracer):
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        return isinstance(m, ColumnConv2d | ChannelPad | SingleChannelDepthwise) or super().is_leaf_module(
-            m, module_qualified_name
-        )
+        ours = isinstance(m, ColumnConv2d | ChannelPad | ChannelPermutation | SingleGroupConv2d)
+        return ours or is_stochastic_depth(m) or super().is_leaf_module(m, module_qualified_name)
 
 
 class _ShapeRecorder(fx.Interpreter):
@@ -122,8 +116,10 @@ def capture(model: nn.Module, input_shape: tuple[int, int, int]) -> CapturedNetw
         model.eval()
         graph = _trace(model)
         module = fx.GraphModule(model, graph, class_name=type(model).__name__)
-        _make_dropout_switchable(module)
+        make_dropout_switchable(module)
         network = with_shapes(module, input_shape)
+        if unify_channel_forms(module, network.shapes):
+            network = with_shapes(module, input_shape)
         module.training = modes[0][1]
         return network
     finally:
@@ -178,23 +174,6 @@ def _trace(model: nn.Module) -> fx.Graph:
             raise CaptureError(f"the network has {len(placeholders)} inputs ({names}); one image input is supported")
         graph.erase_node(node)
     return graph
-
-
-def _make_dropout_switchable(module: fx.GraphModule) -> None:
-    """Replace functional dropout, traced with the mode of that moment, by modules that follow train() and eval()."""
-    for node in list(module.graph.nodes):
-        kind = _DROPOUTS.get(node.target) if node.op == "call_function" else None
-        if kind is None:
-            continue
-        rate = node.args[1] if len(node.args) > 1 else node.kwargs.get("p", 0.5)
-        source = node.args[0] if node.args else node.kwargs["input"]
-        name = f"{node.name}_module"
-        module.add_submodule(name, kind(p=rate))
-        with module.graph.inserting_before(node):
-            replacement = module.graph.call_module(name, (source,))
-        node.replace_all_uses_with(replacement)
-        module.graph.erase_node(node)
-    module.recompile()
 
 
 def _check_output(graph: fx.Graph, shapes: Mapping[str, tuple[int, ...]]) -> None:

@@ -15,12 +15,12 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, fx, nn
 
-from ..models.layers import ChannelPad, ColumnConv2d
+from ..models.layers import ChannelPad, ChannelPermutation, ColumnConv2d
 from .capture import CapturedNetwork, with_shapes
 from .coupling import Coupling
-from .depthwise import SingleChannelDepthwise
+from .grouped import SingleGroupConv2d
 from .keep_indices import Kept, PruningPlan, normalize_plan, resolve_plan
-from .operators import PADS, RESHAPES
+from .operators import EXPANSIONS, PADS, RESHAPES, SPLITS
 from .unit_flow import NORM_TYPES, channel_padding, symmetric_padding
 
 __all__ = ["compact", "normalize_plan"]
@@ -64,13 +64,13 @@ def _shrink_layer(module: fx.GraphModule, name: str, kept: Kept) -> None:
         layer.weight = _cut(layer.weight, filters, inputs)
         layer.in_features, layer.out_features = int(inputs.sum()), int(filters.sum())
         _cut_bias(layer, filters)
-    elif info.kind == "depthwise" and isinstance(layer, nn.Conv2d):
+    elif info.kind == "grouped" and isinstance(layer, nn.Conv2d):
         layer.weight = _cut(layer.weight, filters)
-        layer.in_channels = layer.groups = int(kept.inputs(name).sum())
-        layer.out_channels = int(filters.sum())
+        layer.in_channels, layer.out_channels = int(kept.inputs(name).sum()), int(filters.sum())
+        layer.groups = layer.in_channels // layer.weight.shape[1]
         _cut_bias(layer, filters)
-        if layer.in_channels == 1:
-            module.set_submodule(name, SingleChannelDepthwise.from_conv(layer))
+        if layer.groups == 1:
+            module.set_submodule(name, SingleGroupConv2d.from_conv(layer))
     elif info.kind == "conv" and isinstance(layer, nn.Conv2d | ColumnConv2d):
         module.set_submodule(name, _shrunk_conv(layer, name, kept))
 
@@ -149,14 +149,18 @@ def _shrink_norm(norm: nn.Module, keep: BoolArray) -> None:
 
 
 def _rewrite_constants(module: fx.GraphModule, node: fx.Node, kept: Kept) -> None:
-    """Channel counts that the graph holds as numbers: padding of channels, sizes of a view."""
+    """Channel counts that the graph holds as numbers: padding of channels, orders, sizes of views and splits."""
+    if node.target in SPLITS:
+        _rewrite_split(node, kept)
     units = kept.coupling.values.get(node.name)
     if units is None:
         return
     if node.op == "call_module":
-        pad = module.get_submodule(str(node.target))
-        if isinstance(pad, ChannelPad):
-            pad.before, pad.after = _padding_left(kept, units, pad.before, pad.after)
+        layer = module.get_submodule(str(node.target))
+        if isinstance(layer, ChannelPad):
+            layer.before, layer.after = _padding_left(kept, units, layer.before, layer.after)
+        elif isinstance(layer, ChannelPermutation):
+            layer.order = _order_left(layer.order, kept.units[units])
     elif node.target in PADS:
         padding = channel_padding(node)
         if padding is not None and padding != (0, 0):
@@ -166,8 +170,22 @@ def _rewrite_constants(module: fx.GraphModule, node: fx.Node, kept: Kept) -> Non
                 node.update_arg(1, tuple(widths))
             else:
                 node.update_kwarg("pad", tuple(widths))
-    elif node.target in RESHAPES:
-        _rewrite_view(node, int(kept.units[units].sum()))
+    elif node.target in RESHAPES or node.target in EXPANSIONS:
+        _rewrite_sizes(node, kept.coupling.axes[node.name], int(kept.units[units].sum()))
+
+
+def _rewrite_split(node: fx.Node, kept: Kept) -> None:
+    """Sizes of the parts, of which capture has made numbers."""
+    units = kept.coupling.values.get(str(node.args[0]))
+    if units is not None and isinstance(node.args[1], list | tuple):
+        ends = np.cumsum([int(size) for size in node.args[1]])[:-1]  # type: ignore[arg-type]
+        node.update_arg(1, [int(part.sum()) for part in np.split(kept.units[units], ends)])
+
+
+def _order_left(order: Tensor, stay: BoolArray) -> Tensor:
+    """The permutation among the channels that stay; `stay` is of its result."""
+    left = order[torch.from_numpy(stay).to(order.device)]
+    return left.argsort().argsort()
 
 
 def _padding_left(kept: Kept, units: npt.NDArray[np.int32], before: int, after: int) -> tuple[int, int]:
@@ -175,12 +193,12 @@ def _padding_left(kept: Kept, units: npt.NDArray[np.int32], before: int, after: 
     return int(stay[:before].sum()), int(stay[len(stay) - after :].sum())
 
 
-def _rewrite_view(node: fx.Node, channels: int) -> None:
+def _rewrite_sizes(node: fx.Node, axis: int, channels: int) -> None:
     sizes: Any = node.args[1:]
     as_tuple = len(sizes) == 1 and isinstance(sizes[0], tuple | list)
     sizes = list(sizes[0] if as_tuple else sizes)
-    if len(sizes) > 1 and isinstance(sizes[1], int) and sizes[1] > 0:
-        sizes[1] = channels
+    if len(sizes) > axis and isinstance(sizes[axis], int) and sizes[axis] > 0:
+        sizes[axis] = channels
         node.args = (node.args[0], tuple(sizes)) if as_tuple else (node.args[0], *sizes)
 
 

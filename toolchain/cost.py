@@ -15,8 +15,8 @@ from torch import fx, nn
 from ..compiler.layer_shape import LayerKind, LayerShape
 from ..models.layers import ColumnConv2d
 from .capture import CapturedNetwork
-from .coupling import Coupling, IntArray, LayerInfo, find_coupling
-from .depthwise import is_depthwise
+from .coupling import Coupling, LayerInfo, find_coupling
+from .grouped import conv_groups
 from .folding import NORM_TYPES, foldable_norms
 from .keep_indices import Kept, PruningPlan, resolve_plan
 from .operators import ADDITIONS, MEANS, POOL_FUNCTIONS, POOL_MODULES, argument
@@ -145,7 +145,8 @@ def _node_shape(node: fx.Node, network: CapturedNetwork, coupling: Coupling) -> 
 def _conv_shape(
     node: fx.Node, module: nn.Conv2d | ColumnConv2d, network: CapturedNetwork, layer: LayerInfo | None
 ) -> ShapeOf:
-    depthwise = is_depthwise(module)
+    grouped = conv_groups(module) is not None
+    depthwise = grouped and module.weight.shape[1] == 1
     kernel, padding = _pair(module.kernel_size), symmetric_padding(module) or (0, 0)
     stride, dilation = _pair(module.stride), _pair(module.dilation)
     input_hw, output_hw = _hw(_source_shape(node, network)), _hw(network.shapes[node.name])
@@ -165,7 +166,7 @@ def _conv_shape(
             stride=stride,
             padding=padding,
             dilation=dilation,
-            groups=c_in if depthwise else module.groups,
+            groups=c_in // module.weight.shape[1] if grouped else 1,
             input_hw=input_hw,
             output_hw=output_hw,
             columns=columns,
@@ -203,10 +204,10 @@ def _pool_shape(
     kernel = known[0] if is_window and known[0] is not None else window
     stride = (known[1] or kernel) if is_window else window
     padding = (known[2] or (0, 0)) if is_window else (0, 0)
-    units, name = coupling.values[node.name], str(node.target) if module is not None else node.name
+    name = str(node.target) if module is not None else node.name
 
     def shape(kept: Kept) -> LayerShape:
-        channels = int(kept.units[_channels(units, after)].sum())
+        channels = _channel_count(kept, node.name, after)
         return LayerShape(
             name=name,
             kind="pool",
@@ -226,11 +227,11 @@ def _pool_shape(
 
 
 def _addition_shape(node: fx.Node, network: CapturedNetwork, coupling: Coupling) -> ShapeOf:
-    after, units = network.shapes[node.name], coupling.values[node.name]
-    size = _hw(after) if len(after) == 4 else (1, 1)
+    after, axis = network.shapes[node.name], coupling.axes.get(node.name, 1)
+    size = (1, int(np.prod(after[1:], dtype=np.int64)) // max(after[axis], 1)) if axis != 1 else _hw(after)
 
     def shape(kept: Kept) -> LayerShape:
-        channels = int(kept.units[_channels(units, after)].sum())
+        channels = _channel_count(kept, node.name, after)
         return _simple(node.name, "elementwise", channels, channels, size, size, columns=channels)
 
     return shape
@@ -262,8 +263,10 @@ def _simple(
     )
 
 
-def _channels(units: IntArray, shape: tuple[int, ...]) -> IntArray:
-    return units if len(units) == shape[1] else np.full(shape[1], -1, dtype=np.int32)
+def _channel_count(kept: Kept, value: str, shape: tuple[int, ...]) -> int:
+    """Channels of a value that stay; all of them where they are not known."""
+    units = kept.coupling.values.get(value)
+    return shape[1] if units is None else int(kept.units[units].sum())
 
 
 def _biases_after_folding(network: CapturedNetwork, coupling: Coupling) -> set[str]:

@@ -2,7 +2,8 @@
 
 Every channel of every value in the graph gets a *unit*. Operators pass units on (a ReLU), make new ones (a
 convolution's filters) or declare two of them one (a residual addition); concatenation and ResNet's option-A shortcut
-merely place units at an offset. Filters whose units are connected, directly or through a layer they share, form one
+merely place units at an offset. A gate (squeeze and excitation) shares the units of what it multiplies; a group of a
+grouped convolution is one unit. Filters whose units are connected, directly or through a layer they share, form one
 group. `unit_flow` knows the operators; this module turns units into groups and per-layer index maps.
 
 A unit may be removed when every operator between its producers and its consumers leaves a zero channel zero. Where one
@@ -15,13 +16,13 @@ import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 from .capture import CapturedNetwork
-from .unit_flow import UnitFlow, WeightedLayer, trace_units
+from .unit_flow import LayerKind, UnitFlow, WeightedLayer, trace_units
 
 __all__ = ["Coupling", "CouplingGroup", "IntArray", "LayerInfo", "LayerRef", "find_coupling"]
 
@@ -47,7 +48,7 @@ class CouplingGroup:
     Attributes:
         name: Name of the first producer, in execution order.
         size: Number of units, numbered in order of first appearance in the producers.
-        producers: Layers whose filters these are; depthwise convolutions, too.
+        producers: Layers whose filters these are; grouped convolutions, which have several filters per unit, too.
         norms: Batch norms on these channels.
         consumers: Layers that read these channels; a linear layer after flattening has several positions per unit.
         frozen: Why no unit may be removed, or None.
@@ -67,7 +68,8 @@ class LayerInfo:
 
     Attributes:
         name: Module path.
-        kind: ``conv`` has groups 1; ``grouped`` is any other convolution but depthwise, and never pruned.
+        kind: ``conv`` has groups 1. In a ``grouped`` convolution, depthwise ones among them, each group of input
+            channels is one unit with the filters that read it.
         inputs: Unit number of every input channel or feature, in ``Coupling.offsets``' numbering, or -1.
         outputs: Unit number of every filter, or -1.
         kernel_area: ``kh * kw``; 1 for a linear layer.
@@ -76,7 +78,7 @@ class LayerInfo:
     """
 
     name: str
-    kind: Literal["conv", "depthwise", "grouped", "linear"]
+    kind: LayerKind
     inputs: IntArray
     outputs: IntArray
     kernel_area: int
@@ -86,7 +88,7 @@ class LayerInfo:
     @cached_property
     def column_units(self) -> IntArray:
         """Unit number that each stored column reads, or -1."""
-        if self.kind in ("depthwise", "grouped"):
+        if self.kind == "grouped":
             return np.full(len(self.columns), ALWAYS_KEPT, dtype=np.int32)
         return self.inputs[self.columns // self.kernel_area]
 
@@ -100,7 +102,8 @@ class Coupling:
         column_layers: Convolutions with groups 1 whose columns may be removed.
         layers: Weighted layers in execution order.
         norms: Unit numbers of every batch norm's channels.
-        values: Unit numbers of the channels of every tensor in the graph, by node name.
+        values: Unit numbers of the channels of the tensors in the graph of which they are known, by node name.
+        axes: The dimension of those channels, by node name.
     """
 
     groups: tuple[CouplingGroup, ...]
@@ -108,6 +111,7 @@ class Coupling:
     layers: Mapping[str, LayerInfo]
     norms: Mapping[str, IntArray]
     values: Mapping[str, IntArray]
+    axes: Mapping[str, int]
 
     @cached_property
     def prunable(self) -> tuple[CouplingGroup, ...]:
@@ -148,10 +152,10 @@ def find_coupling(network: CapturedNetwork) -> Coupling:
     """
     flow = trace_units(network)
     members = _group_members(flow)
-    numbers = np.full(flow.unit_count, ALWAYS_KEPT, dtype=np.int32)
+    numbers = np.full(flow.units.count, ALWAYS_KEPT, dtype=np.int32)
     ordered = [unit for _, units in members for unit in units]
     numbers[ordered] = np.arange(len(ordered), dtype=np.int32)
-    roots = flow.roots()
+    roots = flow.units.roots()
 
     def numbered(units: npt.NDArray[np.int64]) -> IntArray:
         return np.asarray(numbers[roots[units]], dtype=np.int32)
@@ -160,7 +164,7 @@ def find_coupling(network: CapturedNetwork) -> Coupling:
         name: _layer_info(layer, numbered(layer.inputs), numbered(layer.outputs)) for name, layer in flow.layers.items()
     }
     norms = {name: numbered(units) for name, units in flow.norms.items()}
-    reasons = flow.frozen_roots()
+    reasons = flow.units.frozen_roots()
     groups, start = [], 0
     for name, units in members:
         frozen = next((reasons[unit] for unit in units if unit in reasons), None)
@@ -171,13 +175,14 @@ def find_coupling(network: CapturedNetwork) -> Coupling:
         column_layers=tuple(name for name, layer in flow.layers.items() if layer.column_prunable),
         layers=layers,
         norms=norms,
-        values={name: numbered(units) for name, units in flow.values.items()},
+        values={name: numbered(channels.units) for name, channels in flow.values.items()},
+        axes={name: channels.axis for name, channels in flow.values.items()},
     )
 
 
 def _group_members(flow: UnitFlow) -> list[tuple[str, list[int]]]:
     """Name and root units of each group: producers that share a unit belong together."""
-    roots = flow.roots()
+    roots = flow.units.roots()
     leader_of: dict[int, str] = {}
     producers: dict[str, list[int]] = {name: roots[layer.outputs].tolist() for name, layer in flow.layers.items()}
     merged = {name: name for name in producers}
@@ -234,6 +239,6 @@ def _make_group(
         size=size,
         producers=refs({layer.name: layer.outputs for layer in layers.values()}),
         norms=refs(norms),
-        consumers=refs({layer.name: layer.inputs for layer in layers.values() if layer.kind != "depthwise"}),
+        consumers=refs({layer.name: layer.inputs for layer in layers.values() if layer.kind != "grouped"}),
         frozen=frozen,
     )

@@ -75,7 +75,7 @@ class Kept:
     def is_dense(self, layer: str) -> bool:
         """Whether every column of the kept input channels stays."""
         info = self.coupling.layers[layer]
-        if info.kind in ("depthwise", "grouped"):
+        if info.kind == "grouped":
             return True
         return len(self.layer_columns[layer]) == int(self.inputs(layer).sum()) * info.kernel_area
 
@@ -233,7 +233,7 @@ def _unread_units(coupling: Coupling, units: BoolArray, columns: Mapping[str, In
     """Kept units of prunable groups that have consumers, of which none reads them any more."""
     read, has_reader = np.zeros_like(units), np.zeros_like(units)
     for name, layer in coupling.layers.items():
-        if layer.kind == "depthwise":
+        if layer.kind == "grouped":
             continue
         has_reader[layer.inputs] = True
         read[_units_of_columns(layer, columns[name]) if layer.kind == "conv" else layer.inputs] = True
@@ -250,7 +250,7 @@ def _unread_units(coupling: Coupling, units: BoolArray, columns: Mapping[str, In
 
 
 def _units_of_columns(layer: LayerInfo, columns: IntArray) -> IntArray:
-    if layer.kind in ("depthwise", "grouped"):
+    if layer.kind == "grouped":
         return np.full(len(columns), ALWAYS_KEPT, dtype=np.int32)
     return layer.inputs[columns // layer.kernel_area]
 

@@ -16,11 +16,25 @@ from onnx import helper
 from torch import fx, nn
 from torch.nn import functional as F
 
-from ..models.layers import ChannelPad, ColumnConv2d
+from ..models.layers import ChannelPad, ChannelPermutation, ColumnConv2d
 from .capture import CAPTURE_BATCH, operator_name
-from .depthwise import SingleChannelDepthwise
+from .grouped import SingleGroupConv2d
 from .onnx_graph import GraphWriter, NoRuleError
-from .operators import ADDITIONS, CONCATENATIONS, FLATTENINGS, PADS, RESHAPES, argument
+from .operators import (
+    ADDITIONS,
+    CONCATENATIONS,
+    EXPANSIONS,
+    FLATTENINGS,
+    PADS,
+    PERMUTATIONS,
+    PRODUCTS,
+    RESHAPES,
+    SPLITS,
+    SQUEEZES,
+    TRANSPOSITIONS,
+    argument,
+    is_stochastic_depth,
+)
 
 __all__ = ["find_rule"]
 
@@ -34,7 +48,8 @@ def find_rule(w: GraphWriter, node: fx.Node) -> Rule:
         NoRuleError: If there is none.
     """
     if node.op == "call_module":
-        rule = _MODULE_RULES.get(type(w.module_of(node)))
+        module = w.module_of(node)
+        rule = _same if is_stochastic_depth(module) else _MODULE_RULES.get(type(module))
     else:
         rule = next((rule for targets, rule in _FUNCTION_RULES if node.target in targets), None)
     if rule is None or node.op == "get_attr":
@@ -74,11 +89,20 @@ def _conv_pads(module: nn.Conv2d | ColumnConv2d) -> list[int]:
 def _linear(w: GraphWriter, node: fx.Node) -> str:
     module: Any = w.module_of(node)
     if len(w.shape(node)) != 2:
-        raise NoRuleError(f"linear layer {node.target!r} on {len(w.shape(node))} dimensions")
+        return _linear_on_tokens(w, node, module)
     inputs = [w.value(node), w.constant(f"{node.target}.weight", module.weight)]
     if module.bias is not None:
         inputs.append(w.constant(f"{node.target}.bias", module.bias))
     return w.emit(node, "Gemm", inputs, transB=1)
+
+
+def _linear_on_tokens(w: GraphWriter, node: fx.Node, module: nn.Linear) -> str:
+    matrix = w.constant(f"{node.target}.weight", module.weight.t())
+    if module.bias is None:
+        return w.emit(node, "MatMul", [w.value(node), matrix])
+    product = f"/{node.name}/product"
+    w.nodes.append(helper.make_node("MatMul", [w.value(node), matrix], [product], name=f"{node.name}_product"))
+    return w.emit(node, "Add", [product, w.constant(f"{node.target}.bias", module.bias)])
 
 
 def _batch_norm(w: GraphWriter, node: fx.Node) -> str:
@@ -212,6 +236,14 @@ def _reshape(w: GraphWriter, node: fx.Node) -> str:
     return w.emit(node, "Reshape", [w.value(node), sizes])
 
 
+def _expand(w: GraphWriter, node: fx.Node) -> str:
+    before, after = w.source_shape(node), w.shape(node)
+    if len(before) != len(after) or before[0] != after[0]:
+        raise NoRuleError(f"expansion {node.name!r} to more dimensions")
+    sizes = w.constant(f"/{node.name}/shape", np.array([1, *after[1:]], dtype=np.int64))
+    return w.emit(node, "Expand", [w.value(node), sizes])
+
+
 def _pad(w: GraphWriter, node: fx.Node) -> str:
     if node.op == "call_module":
         module: Any = w.module_of(node)
@@ -231,6 +263,18 @@ def _pad(w: GraphWriter, node: fx.Node) -> str:
     return w.emit(node, "Pad", [w.value(node), pads, fill])
 
 
+def _item(w: GraphWriter, node: fx.Node) -> str:
+    """A part of a split, or a slice."""
+    source = node.args[0]
+    if isinstance(source, fx.Node) and source.target in SPLITS:
+        sizes: Any = source.args[1]
+        number = int(node.args[1])  # type: ignore[arg-type]
+        start = sum(sizes[:number])
+        cut = (start, start + sizes[number], argument(source, 2, "dim", 0), 1)
+        return _cut(w, node, w.value(source, 0), [cut])
+    return _slice(w, node)
+
+
 def _slice(w: GraphWriter, node: fx.Node) -> str:
     index = node.args[1] if isinstance(node.args[1], tuple) else (node.args[1],)
     cuts: list[tuple[int, int, int, int]] = []
@@ -240,12 +284,34 @@ def _slice(w: GraphWriter, node: fx.Node) -> str:
         if part != slice(None):
             end = np.iinfo(np.int64).max if part.stop is None else part.stop
             cuts.append((part.start or 0, int(end), axis, part.step or 1))
-    if not cuts:
-        return w.value(node, 0)
+    return _cut(w, node, w.value(node, 0), cuts) if cuts else w.value(node, 0)
+
+
+def _cut(w: GraphWriter, node: fx.Node, value: str, cuts: list[tuple[int, int, int, int]]) -> str:
+    """Slice ``value``; each cut is (start, end, axis, step)."""
     names = ("starts", "ends", "axes", "steps")
     columns = [np.array(column, dtype=np.int64) for column in zip(*cuts, strict=True)]
     inputs = [w.constant(f"/{node.name}/{name}", column) for name, column in zip(names, columns, strict=True)]
-    return w.emit(node, "Slice", [w.value(node, 0), *inputs])
+    return w.emit(node, "Slice", [value, *inputs])
+
+
+def _permuted_channels(w: GraphWriter, node: fx.Node) -> str:
+    module: Any = w.module_of(node)
+    order = w.constant(f"{node.target}.order", module.order.cpu().numpy())
+    return w.emit(node, "Gather", [w.value(node), order], axis=1)
+
+
+def _transposed(w: GraphWriter, node: fx.Node) -> str:
+    rank = len(w.shape(node))
+    numbers: Any = node.args[1:]
+    numbers = numbers[0] if len(numbers) == 1 and isinstance(numbers[0], tuple | list) else numbers
+    if node.kwargs or not all(isinstance(number, int) for number in numbers):
+        raise NoRuleError(f"transposition {node.name!r} of this form")
+    order = [number % rank for number in numbers]
+    if node.target in TRANSPOSITIONS:
+        (first, second), order = order, list(range(rank))
+        order[first], order[second] = second, first
+    return w.emit(node, "Transpose", [w.value(node)], perm=order)
 
 
 def _concat(w: GraphWriter, node: fx.Node) -> str:
@@ -278,11 +344,12 @@ def _pair(value: Any) -> list[int]:  # noqa: ANN401 - an int or a pair of them
 _MODULE_RULES: Mapping[type[nn.Module], Rule] = {
     nn.Conv2d: _conv,
     ColumnConv2d: _conv,
-    SingleChannelDepthwise: _conv,
+    SingleGroupConv2d: _conv,
     nn.Linear: _linear,
     nn.BatchNorm2d: _batch_norm,
     nn.BatchNorm1d: _batch_norm,
     ChannelPad: _pad,
+    ChannelPermutation: _permuted_channels,
     nn.ZeroPad2d: _pad,
     nn.ReLU: _unary("Relu"),
     nn.Sigmoid: _unary("Sigmoid"),
@@ -322,11 +389,13 @@ _FUNCTION_RULES: Sequence[tuple[frozenset[Any], Rule]] = (
     (frozenset({torch.mean, "mean"}), _mean),
     (ADDITIONS - {operator.sub, operator.isub, torch.sub, "sub", "sub_"}, _arithmetic("Add")),
     (frozenset({operator.sub, operator.isub, torch.sub, "sub", "sub_"}), _arithmetic("Sub")),
-    (frozenset({operator.mul, operator.imul, torch.mul, "mul", "mul_"}), _arithmetic("Mul")),
+    (PRODUCTS, _arithmetic("Mul")),
     (frozenset({operator.truediv, operator.itruediv, torch.div, "div", "div_"}), _arithmetic("Div")),
-    (FLATTENINGS | RESHAPES, _reshape),
+    (FLATTENINGS | RESHAPES | SQUEEZES, _reshape),
+    (PERMUTATIONS | TRANSPOSITIONS, _transposed),
+    (EXPANSIONS, _expand),
     (PADS, _pad),
-    (frozenset({operator.getitem}), _slice),
+    (frozenset({operator.getitem}), _item),
     (CONCATENATIONS, _concat),
     (frozenset({"contiguous", "clone", "detach", "float", torch.clone}), _same),
 )

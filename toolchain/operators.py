@@ -1,6 +1,7 @@
 """What each operator does to a zero channel, and to the order of channels: the table that coupling reads.
 
-An operator may stand between a pruned filter and its consumers only when it leaves channels in place and f(0) = 0. An
+An operator may stand between a pruned filter and its consumers when it leaves channels in place and f(0) = 0. One that
+leaves channels in place but moves zero (a sigmoid) may stand in a gate, whose value multiplies the same channels. An
 operator that is in no table here is unknown: it freezes what it reads.
 """
 
@@ -14,7 +15,26 @@ import torch
 from torch import fx, nn
 from torch.nn import functional as F
 
-__all__ = ["ADDITIONS", "CONCATENATIONS", "FLATTENINGS", "MEANS", "PADS", "POOL_MODULES", "RESHAPES", "keeps_zero"]
+__all__ = [
+    "ADDITIONS",
+    "CHUNKS",
+    "CONCATENATIONS",
+    "EXPANSIONS",
+    "FLATTENINGS",
+    "MEANS",
+    "PADS",
+    "PERMUTATIONS",
+    "POOL_FUNCTIONS",
+    "POOL_MODULES",
+    "PRODUCTS",
+    "RESHAPES",
+    "SPLITS",
+    "SQUEEZES",
+    "TRANSPOSITIONS",
+    "is_stochastic_depth",
+    "keeps_place",
+    "keeps_zero",
+]
 
 POOL_MODULES: tuple[type[nn.Module], ...] = (
     nn.MaxPool2d,
@@ -79,22 +99,21 @@ _ZERO_FUNCTIONS: frozenset[Any] = POOL_FUNCTIONS | {
     torch.clone,
     operator.neg,
 }
+_MOVED_ZERO_MODULES: tuple[type[nn.Module], ...] = (
+    nn.Sigmoid,
+    nn.Hardsigmoid,
+    nn.LogSigmoid,
+    nn.Softplus,
+    nn.Hardtanh,
+)
+_MOVED_ZERO_FUNCTIONS: frozenset[Any] = frozenset(
+    {torch.sigmoid, F.sigmoid, F.hardsigmoid, F.logsigmoid, F.softplus, torch.exp, F.hardtanh, torch.clamp}
+)
+_MOVED_ZERO_METHODS = frozenset({"sigmoid", "sigmoid_", "exp", "clamp", "clamp_"})
 _ZERO_METHODS = frozenset({"relu", "relu_", "tanh", "abs", "neg", "contiguous", "clone", "detach", "float"})
 _CLAMPS: frozenset[Any] = frozenset({F.hardtanh, torch.clamp, "clamp", "clamp_"})
-_SCALINGS: frozenset[Any] = frozenset(
-    {
-        operator.mul,
-        operator.imul,
-        operator.truediv,
-        operator.itruediv,
-        torch.mul,
-        torch.div,
-        "mul",
-        "mul_",
-        "div",
-        "div_",
-    }
-)
+PRODUCTS: frozenset[Any] = frozenset({operator.mul, operator.imul, torch.mul, torch.multiply, "mul", "mul_", "multiply"})
+_QUOTIENTS: frozenset[Any] = frozenset({operator.truediv, operator.itruediv, torch.div, "div", "div_"})
 
 ADDITIONS: frozenset[Any] = frozenset(
     {operator.add, operator.iadd, operator.sub, operator.isub, torch.add, torch.sub, "add", "add_", "sub", "sub_"}
@@ -103,6 +122,12 @@ CONCATENATIONS: frozenset[Any] = frozenset({torch.cat, torch.concat, torch.conca
 FLATTENINGS: frozenset[Any] = frozenset({torch.flatten, "flatten"})
 RESHAPES: frozenset[Any] = frozenset({torch.reshape, "view", "reshape"})
 MEANS: frozenset[Any] = frozenset({torch.mean, "mean", torch.amax, "amax", torch.sum, "sum"})
+CHUNKS: frozenset[Any] = frozenset({torch.chunk, "chunk"})
+SPLITS: frozenset[Any] = frozenset({torch.split, "split"})
+PERMUTATIONS: frozenset[Any] = frozenset({torch.permute, "permute"})
+TRANSPOSITIONS: frozenset[Any] = frozenset({torch.transpose, torch.swapaxes, "transpose", "swapaxes"})
+EXPANSIONS: frozenset[Any] = frozenset({"expand", "expand_as"})
+SQUEEZES: frozenset[Any] = frozenset({torch.squeeze, "squeeze", torch.unsqueeze, "unsqueeze"})
 PADS: frozenset[Any] = frozenset({F.pad, torch.nn.functional.pad})
 
 
@@ -118,17 +143,39 @@ def keeps_zero(node: fx.Node, module: nn.Module | None) -> bool:
     target: Any = node.target
     if target in _CLAMPS:
         return _limits_hold_zero(node)
-    if target in _SCALINGS:
+    if target in PRODUCTS or target in _QUOTIENTS:
         return _is_scaled(node)
     if target is operator.getitem:
         return _is_spatial_slice(node)
     return target in (_ZERO_FUNCTIONS if node.op == "call_function" else _ZERO_METHODS)
 
 
+def keeps_place(node: fx.Node, module: nn.Module | None) -> bool:
+    """Whether a one-input operator leaves every channel in place, but maps zero to another finite number.
+
+    Args:
+        node: The operator, of which `keeps_zero` is false.
+        module: The module it calls, if it calls one.
+    """
+    if module is not None:
+        return isinstance(module, _MOVED_ZERO_MODULES)
+    target: Any = node.target
+    if target in ADDITIONS:
+        return sum(isinstance(operand, int | float) for operand in node.args[:2]) == 1
+    return target in (_MOVED_ZERO_FUNCTIONS if node.op == "call_function" else _MOVED_ZERO_METHODS)
+
+
 def _module_keeps_zero(module: nn.Module) -> bool:
     if isinstance(module, nn.Hardtanh):
         return bool(module.min_val <= 0 <= module.max_val)
-    return isinstance(module, _ZERO_MODULES)
+    if isinstance(module, nn.PReLU):
+        return module.num_parameters == 1  # otherwise each channel has a slope of its own, which would have to go
+    return isinstance(module, _ZERO_MODULES) or is_stochastic_depth(module)
+
+
+def is_stochastic_depth(module: nn.Module) -> bool:
+    """Whether a module is torchvision's StochasticDepth; asked by name, for importing torchvision takes seconds."""
+    return f"{type(module).__module__}.{type(module).__name__}" == "torchvision.ops.stochastic_depth.StochasticDepth"
 
 
 def _limits_hold_zero(node: fx.Node) -> bool:

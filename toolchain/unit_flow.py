@@ -1,28 +1,50 @@
-"""Follow units, the identities of channels, through the graph: one rule per operator, over a union-find.
+"""Follow units, the identities of channels, through the graph: one rule per operator.
 
-A rule either passes units on, makes new ones, merges two values' units, or freezes them with a reason. An operator
-without a rule freezes everything it reads, and its result gets new, frozen units.
+A rule passes units on, makes new ones, merges two values' units, or freezes them with a reason. An operator without a
+rule freezes everything it reads; its result is opaque: nothing is known of its channels, and a layer that reads it gets
+frozen inputs.
 """
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 from torch import fx, nn
 
-from ..models.layers import ChannelPad, ColumnConv2d
+from ..models.layers import ChannelPad, ChannelPermutation, ColumnConv2d
 from .capture import CAPTURE_BATCH, CapturedNetwork, operator_name
-from .depthwise import is_depthwise
-from .operators import ADDITIONS, CONCATENATIONS, FLATTENINGS, MEANS, PADS, RESHAPES, argument, keeps_zero
+from .grouped import conv_groups
+from .operators import (
+    ADDITIONS,
+    CONCATENATIONS,
+    EXPANSIONS,
+    FLATTENINGS,
+    MEANS,
+    PADS,
+    PERMUTATIONS,
+    POOL_FUNCTIONS,
+    POOL_MODULES,
+    PRODUCTS,
+    RESHAPES,
+    SPLITS,
+    SQUEEZES,
+    TRANSPOSITIONS,
+    argument,
+    keeps_place,
+    keeps_zero,
+)
+from .units import Channels, UnitArray, UnitTable
 
-__all__ = ["UnitFlow", "WeightedLayer", "channel_padding", "symmetric_padding", "trace_units"]
+__all__ = ["LayerKind", "UnitFlow", "WeightedLayer", "channel_padding", "symmetric_padding", "trace_units"]
 
-UnitArray: TypeAlias = npt.NDArray[np.int64]
 NormModule: TypeAlias = nn.BatchNorm1d | nn.BatchNorm2d
+LayerKind: TypeAlias = Literal["conv", "grouped", "linear"]
+Shape: TypeAlias = tuple[int, ...]
 NORM_TYPES = (nn.BatchNorm1d, nn.BatchNorm2d)
 SHAPE_QUERIES = frozenset({"size", "dim", "shape"})
 
@@ -38,7 +60,7 @@ class WeightedLayer:
     """
 
     name: str
-    kind: Literal["conv", "depthwise", "grouped", "linear"]
+    kind: LayerKind
     inputs: UnitArray
     outputs: UnitArray
     kernel_area: int
@@ -48,220 +70,285 @@ class WeightedLayer:
 
 
 class UnitFlow:
-    """Units of all values of one graph; made by :func:`trace_units`."""
+    """Units of all values of one graph; made by :func:`trace_units`.
+
+    Attributes:
+        units: All units.
+        layers: Weighted layers by module path, in execution order.
+        norms: Units of every batch norm's channels.
+        values: Channels of every value by node name; a value that is missing is opaque.
+    """
 
     def __init__(self, network: CapturedNetwork) -> None:
-        self.values: dict[str, UnitArray] = {}
+        self.units = UnitTable()
         self.layers: dict[str, WeightedLayer] = {}
         self.norms: dict[str, UnitArray] = {}
-        self._parents: list[int] = []
-        self._frozen: list[tuple[UnitArray, str]] = []
+        self.values: dict[str, Channels] = {}
+        self._parts: dict[str, list[Channels]] = {}
         self._shapes = network.shapes
         self._module = network.module
-
-    @property
-    def unit_count(self) -> int:
-        """Units made so far."""
-        return len(self._parents)
-
-    def roots(self) -> UnitArray:
-        """The representative of every unit: the oldest of those merged with it."""
-        return np.array([self._root(unit) for unit in range(self.unit_count)], dtype=np.int64)
-
-    def frozen_roots(self) -> dict[int, str]:
-        """Why units may not be removed, by representative; the first reason found."""
-        reasons: dict[int, str] = {}
-        for units, reason in self._frozen:
-            for unit in units.tolist():
-                reasons.setdefault(self._root(unit), reason)
-        return reasons
 
     def visit(self, node: fx.Node) -> None:
         """Apply the rule of one node."""
         if node.op == "output":
-            for source in node.all_input_nodes:
-                self._freeze(self.values[source.name], "its channels are the network's output")
-            return
-        shape = self._shapes.get(node.name)
-        if shape is None:
+            self._freeze_inputs(node, "its channels are the network's output")
+        elif node.name not in self._shapes:
             self._visit_other(node)
-            return
-        units = self._units_of(node, shape)
-        self.values[node.name] = self._unknown(node, shape) if units is None else units
+        else:
+            channels = self._channels_of(node, self._shapes[node.name])
+            if channels is None:
+                self._freeze_inputs(node, _unknown_reason(node))
+            else:
+                self.values[node.name] = channels
 
-    def _units_of(self, node: fx.Node, shape: tuple[int, ...]) -> UnitArray | None:
-        """Units of the node's channels, or None where there is no rule."""
+    def _channels_of(self, node: fx.Node, shape: Shape) -> Channels | None:
+        """Channels of the node's value, or None where there is no rule."""
         if node.op == "placeholder":
-            return self._new_frozen(shape, "its channels are the network's input")
+            return Channels(units=self.units.new_frozen(shape[1], "its channels are the network's input"))
         if node.op == "get_attr" or len(shape) < 2 or shape[0] != CAPTURE_BATCH:
             return None
-        module = self._module.get_submodule(str(node.target)) if node.op == "call_module" else None
+        if node.op == "call_module":
+            return self._module_channels(node, self._module.get_submodule(str(node.target)), shape)
+        return self._function_channels(node, shape)
+
+    def _module_channels(self, node: fx.Node, module: nn.Module, shape: Shape) -> Channels | None:
         if isinstance(module, nn.Conv2d | ColumnConv2d | nn.Linear):
-            return self._weighted(node, module)
+            return self._weighted(node, module, shape)
         if isinstance(module, NORM_TYPES):
             return self._norm(node, module)
         if isinstance(module, ChannelPad):
             return self._padded(self._input(node), (module.before, module.after))
+        if isinstance(module, ChannelPermutation):
+            return self._permuted_channels(self._input(node), module)
         if isinstance(module, nn.Flatten):
-            return self._flattened(node, shape, module.start_dim, module.end_dim)
+            return self._reshaped(node, shape)
+        return self._in_place(node, module, shape)
+
+    def _function_channels(self, node: fx.Node, shape: Shape) -> Channels | None:
         target: Any = node.target
-        if module is None and target in PADS:
+        if target in PADS:
             padding = channel_padding(node)
             return None if padding is None else self._padded(self._input(node), padding)
-        if module is None and target in ADDITIONS:
-            return self._added(node)
-        if module is None and target in CONCATENATIONS:
-            return self._concatenated(node)
-        if module is None and target in FLATTENINGS:
-            return self._flattened(node, shape, argument(node, 1, "start_dim", 0), argument(node, 2, "end_dim", -1))
-        if module is None and target in RESHAPES and not node.kwargs:
-            return self._flattened(node, shape, 1, -1)
-        if module is None and target in MEANS:
-            return self._reduced(node)
-        if keeps_zero(node, module):
-            units = self._input(node)
-            return units if units is not None and len(units) == shape[1] else None
-        return None
+        if target in FLATTENINGS or target in RESHAPES or target in SQUEEZES:
+            return self._reshaped(node, shape)
+        if target in CONCATENATIONS:
+            return self._concatenated(node, shape)
+        if target in MEANS:
+            return self._reduced(node, shape)
+        if target in PERMUTATIONS or target in TRANSPOSITIONS:
+            return self._transposed(node, shape)
+        if target is operator.getitem and str(node.args[0]) in self._parts:
+            return self._parts[str(node.args[0])][int(node.args[1])]  # type: ignore[arg-type]
+        operands = self._operands(node)
+        if len(operands) == 2:
+            return self._joined(node, operands) if target in ADDITIONS | PRODUCTS | EXPANSIONS else None
+        if target in EXPANSIONS:
+            value = self._input(node)
+            return value if value is not None and shape[value.axis] == len(value.units) else None
+        return self._in_place(node, None, shape)
 
     # Rules, one per kind of operator.
 
-    def _weighted(self, node: fx.Node, module: nn.Conv2d | ColumnConv2d | nn.Linear) -> UnitArray | None:
-        inputs, name = self._input(node), str(node.target)
-        if inputs is None or (isinstance(module, nn.Linear) and len(self._shapes[node.name]) != 2):
-            return None
+    def _weighted(self, node: fx.Node, module: nn.Conv2d | ColumnConv2d | nn.Linear, shape: Shape) -> Channels:
+        linear = isinstance(module, nn.Linear)
+        count = module.in_features if isinstance(module, nn.Linear) else module.in_channels
+        axis, name = (len(shape) - 1 if linear else 1), str(node.target)
+        inputs = self._read(node, count, axis)
         if name in self.layers:
             # The same weights used twice: both inputs and both outputs must lose the same channels.
             known = self.layers[name]
-            self._merge(known.inputs, inputs)
-            return known.outputs
-        groups = 1 if isinstance(module, nn.Linear) else module.groups
+            self.units.merge(known.inputs, inputs)
+            return Channels(units=known.outputs, axis=axis)
+        groups = conv_groups(module)
         filters = module.out_features if isinstance(module, nn.Linear) else module.out_channels
-        kind: Literal["conv", "depthwise", "grouped", "linear"] = "linear" if isinstance(module, nn.Linear) else "conv"
-        if is_depthwise(module):
-            # A depthwise filter of a zero channel, without its bias, gives a zero channel: one unit for both.
-            kind, outputs = "depthwise", np.repeat(inputs, filters // groups)
-        elif groups == 1:
-            outputs = self._new(filters)
+        if groups is None:
+            outputs = self.units.new(filters)
         else:
-            kind, outputs = "grouped", self._new(filters)
-            reason = f"layer {name!r} is a convolution with {groups} groups, which mixes channels within a group"
-            self._freeze(inputs, reason)
-            self._freeze(outputs, reason)
+            # Without its bias, a group of filters on zero channels gives zero channels: one unit for all of them.
+            by_group = inputs.reshape(groups, -1)
+            for column in by_group.T[1:]:
+                self.units.merge(by_group[:, 0], column)
+            outputs = np.repeat(by_group[:, 0], filters // groups)
         kernel = (1, 1) if isinstance(module, nn.Linear) else module.kernel_size
+        kind: LayerKind = "linear" if linear else "conv" if groups is None else "grouped"
         self.layers[name] = WeightedLayer(
             name=name,
             kind=kind,
             inputs=inputs,
             outputs=outputs,
             kernel_area=int(np.prod(kernel)),
-            weight_inputs=len(inputs) // groups,
+            weight_inputs=count // (groups or 1),
             columns=module.columns.cpu().numpy().astype(np.int32) if isinstance(module, ColumnConv2d) else None,
             column_prunable=kind == "conv" and _packs_columns(module),
         )
-        return outputs
+        return Channels(units=outputs, axis=axis)
 
-    def _norm(self, node: fx.Node, module: NormModule) -> UnitArray | None:
-        units, name = self._input(node), str(node.target)
-        if units is None:
-            return None
+    def _read(self, node: fx.Node, count: int, axis: int) -> UnitArray:
+        """Units of the channels that a layer reads; frozen where they are not known, or not zero when removed."""
+        value = self._input(node)
+        if value is not None and value.axis == axis and len(value.units) == count:
+            if value.stain is not None:
+                self.units.freeze(value.units, value.stain)
+            return value.units
+        self._freeze_inputs(node, f"layer {node.target!r} reads it along another dimension")
+        return self.units.new_frozen(count, f"layer {node.target!r} reads a value of which the channels are not known")
+
+    def _norm(self, node: fx.Node, module: NormModule) -> Channels | None:
+        value, name = self._input(node), str(node.target)
+        if value is None or value.axis != 1:
+            units = self._read(node, module.num_features, 1)
+            value = Channels(units=units)
         if module.weight is None or module.bias is None:
-            self._freeze(units, f"batch norm {name!r} has no scale and shift, so it does not keep a zero channel zero")
-            return units
-        self._merge(self.norms.setdefault(name, units), units)
-        return units
+            reason = f"batch norm {name!r} has no scale and shift, so it does not keep a zero channel zero"
+            self.units.freeze(value.units, reason)
+            return value
+        self.units.merge(self.norms.setdefault(name, value.units), value.units)
+        # A removed channel's scale and shift are zero, and so is what comes out, whatever went in.
+        return replace(value, stain=None)
 
-    def _padded(self, units: UnitArray | None, padding: tuple[int, int]) -> UnitArray | None:
-        if units is None:
+    def _padded(self, value: Channels | None, padding: tuple[int, int]) -> Channels | None:
+        if value is None or value.axis != 1:
             return None
         # A channel of zeros takes the identity of whatever it is added to.
-        return np.concatenate([self._new(padding[0]), units, self._new(padding[1])])
+        units = np.concatenate([self.units.new(padding[0]), value.units, self.units.new(padding[1])])
+        return replace(value, units=units)
 
-    def _added(self, node: fx.Node) -> UnitArray | None:
-        operands = [*node.args, *node.kwargs.values()][:2]
-        values = [o for o in operands if isinstance(o, fx.Node) and o.name in self._shapes]
-        if len(values) != 2:
-            numbers = [o for o in operands if isinstance(o, int | float)]
-            return self._input(node) if numbers == [0] else None
-        (a, b), (shape_a, shape_b) = ([self.values[v.name] for v in values], [self._shapes[v.name] for v in values])
-        if len(shape_a) != len(shape_b) or len(a) != len(b) or shape_a[0] != shape_b[0]:
+    def _permuted_channels(self, value: Channels | None, module: ChannelPermutation) -> Channels | None:
+        if value is None or value.axis != 1:
             return None
-        self._merge(a, b)
-        return a
+        return replace(value, units=value.units[module.order.cpu().numpy()])
 
-    def _concatenated(self, node: fx.Node) -> UnitArray | None:
+    def _joined(self, node: fx.Node, operands: list[fx.Node]) -> Channels | None:
+        """Sum, product or expansion of two values channel by channel, where sizes of 1 are repeated."""
+        target: Any = node.target
+        first, second = (self.values.get(operand.name) for operand in operands)
+        ranks = {len(self._shapes[operand.name]) for operand in operands}
+        if first is None or second is None or first.axis != second.axis or len(ranks) != 1:
+            return None
+        if len(first.units) != len(second.units):
+            return self._repeated(node, first, second) if target in PRODUCTS else None
+        self.units.merge(first.units, second.units)
+        if target in EXPANSIONS:
+            return first
+        if target in PRODUCTS:  # a removed channel is zero as soon as one factor is
+            return replace(first, stain=first.stain and second.stain)
+        return replace(first, stain=first.stain or second.stain)
+
+    def _repeated(self, node: fx.Node, first: Channels, second: Channels) -> Channels | None:
+        """A product with a map of one channel, which multiplies every channel."""
+        many, one = (first, second) if len(second.units) == 1 else (second, first)
+        if len(one.units) != 1:
+            return None
+        self.units.freeze(one.units, f"its one channel multiplies all channels (node {node.name!r})")
+        return many
+
+    def _concatenated(self, node: fx.Node, shape: Shape) -> Channels | None:
         parts: Any = argument(node, 0, "tensors")
         dimension = argument(node, 1, "dim", 0)
-        shape = self._shapes[node.name]
-        if not isinstance(dimension, int) or dimension % len(shape) != 1:
+        values = [self.values.get(part.name) for part in parts if isinstance(part, fx.Node)]
+        known = [value for value in values if value is not None]
+        if not isinstance(dimension, int) or len(known) != len(parts):
             return None
-        return np.concatenate([self.values[part.name] for part in parts])
+        if any(value.axis != dimension % len(shape) for value in known):
+            return None
+        stain = next((value.stain for value in known if value.stain), None)
+        return Channels(
+            units=np.concatenate([value.units for value in known]), axis=dimension % len(shape), stain=stain
+        )
 
-    def _flattened(self, node: fx.Node, shape: tuple[int, ...], start: Any, end: Any) -> UnitArray | None:  # noqa: ANN401
-        units = self._input(node)
-        if units is None:
+    def _reshaped(self, node: fx.Node, shape: Shape) -> Channels | None:
+        """Shapes that leave each channel's numbers together and in order."""
+        value = self._input(node)
+        if value is None:
             return None
-        before = self._shapes[node.all_input_nodes[0].name]
-        if before == shape or (start == 2 and shape[1] == before[1]):
-            return units
-        if len(shape) != 2 or start != 1 or end not in (-1, len(before) - 1) or shape[1] != np.prod(before[1:]):
-            return None
-        return np.repeat(units, shape[1] // before[1])  # (C, H*W) flattened: each channel's pixels are neighbours
+        before, axis = self._shapes[node.all_input_nodes[0].name], value.axis
+        if shape[: axis + 1] == before[: axis + 1]:
+            return value
+        if axis == 1 and len(shape) == 2 and shape[1] == np.prod(before[1:]):
+            return replace(value, units=np.repeat(value.units, shape[1] // before[1]))
+        if axis == len(before) - 1 and shape[-1] == before[-1]:
+            return replace(value, axis=len(shape) - 1)
+        return None
 
-    def _reduced(self, node: fx.Node) -> UnitArray | None:
-        dimensions: Any = argument(node, 1, "dim")
-        dimensions = [dimensions] if isinstance(dimensions, int) else list(dimensions or [])
+    def _transposed(self, node: fx.Node, shape: Shape) -> Channels | None:
+        value, rank = self._input(node), len(shape)
+        if value is None:
+            return None
+        numbers: Any = list(node.args[1:]) or list(node.kwargs.values())
+        numbers = list(numbers[0]) if len(numbers) == 1 and isinstance(numbers[0], tuple | list) else numbers
+        if not all(isinstance(number, int) for number in numbers):
+            return None
+        order = [number % rank for number in numbers]
+        if node.target in TRANSPOSITIONS:
+            swapped = list(range(rank))
+            swapped[order[0]], swapped[order[1]] = order[1], order[0]
+            order = swapped
+        return replace(value, axis=order.index(value.axis)) if order[0] == 0 else None
+
+    def _reduced(self, node: fx.Node, shape: Shape) -> Channels | None:
+        value, dimensions = self._input(node), argument(node, 1, "dim")
+        if value is None or dimensions is None:
+            return None
         rank = len(self._shapes[node.all_input_nodes[0].name])
-        spatial = bool(dimensions) and all(isinstance(d, int) and d % rank >= 2 for d in dimensions)
-        return self._input(node) if spatial else None
+        given = [dimensions] if isinstance(dimensions, int) else list(dimensions)
+        reduced = {number % rank for number in given if isinstance(number, int)}
+        if len(reduced) != len(given) or 0 in reduced or value.axis in reduced:
+            return None
+        before = sum(number < value.axis for number in reduced) if len(shape) < rank else 0
+        return replace(value, axis=value.axis - before)
 
-    # Units.
+    def _in_place(self, node: fx.Node, module: nn.Module | None, shape: Shape) -> Channels | None:
+        """Operators with one input that leave every channel where it is."""
+        value = self._input(node)
+        if value is None or len(shape) <= value.axis or len(value.units) != shape[value.axis]:
+            return None
+        pools = isinstance(module, POOL_MODULES) if module is not None else node.target in POOL_FUNCTIONS
+        if value.axis != 1 and (pools or shape != self._shapes[node.all_input_nodes[0].name]):
+            return None
+        if keeps_zero(node, module):
+            return value
+        if keeps_place(node, module):
+            return replace(value, stain=value.stain or _unknown_reason(node))
+        return None
 
-    def _input(self, node: fx.Node) -> UnitArray | None:
+    # Values.
+
+    def _operands(self, node: fx.Node) -> list[fx.Node]:
+        given = [*node.args, *node.kwargs.values()][:2]
+        return [operand for operand in given if isinstance(operand, fx.Node) and operand.name in self._shapes]
+
+    def _input(self, node: fx.Node) -> Channels | None:
         sources = [source for source in node.all_input_nodes if source.name in self._shapes]
-        return self.values[sources[0].name] if len(sources) == 1 else None
+        return self.values.get(sources[0].name) if len(sources) == 1 else None
 
-    def _unknown(self, node: fx.Node, shape: tuple[int, ...]) -> UnitArray:
-        reason = _unknown_reason(node)
+    def _freeze_inputs(self, node: fx.Node, reason: str) -> None:
         for source in node.all_input_nodes:
-            if source.name in self.values:
-                self._freeze(self.values[source.name], reason)
-        return self._new_frozen(shape, reason)
+            for channels in (self.values.get(source.name), *self._parts.get(source.name, ())):
+                if channels is not None:
+                    self.units.freeze(channels.units, reason)
 
     def _visit_other(self, node: fx.Node) -> None:
-        """A value that is no tensor: sizes are harmless, tuples of tensors are not understood."""
+        """A value that is no tensor: sizes are harmless, parts of a split are known, other tuples are not."""
         is_size = (node.op == "call_method" and node.target in SHAPE_QUERIES) or (
             node.op == "call_function" and node.target is getattr and node.args[1] in SHAPE_QUERIES
         )
         if is_size:
             return
-        for source in node.all_input_nodes:
-            if source.name in self.values:
-                self._freeze(self.values[source.name], _unknown_reason(node))
+        parts = self._split(node) if node.target in SPLITS else None
+        if parts is None:
+            self._freeze_inputs(node, _unknown_reason(node))
+        else:
+            self._parts[node.name] = parts
 
-    def _new(self, count: int) -> UnitArray:
-        first = len(self._parents)
-        self._parents.extend(range(first, first + count))
-        return np.arange(first, first + count, dtype=np.int64)
-
-    def _new_frozen(self, shape: tuple[int, ...], reason: str) -> UnitArray:
-        units = self._new(shape[1] if len(shape) > 1 else 1)
-        self._freeze(units, reason)
-        return units
-
-    def _freeze(self, units: UnitArray, reason: str) -> None:
-        self._frozen.append((units, reason))
-
-    def _merge(self, first: UnitArray, second: UnitArray) -> None:
-        for a, b in zip(first.tolist(), second.tolist(), strict=True):
-            old, new = sorted((self._root(a), self._root(b)))
-            self._parents[new] = old
-
-    def _root(self, unit: int) -> int:
-        parents = self._parents
-        while parents[unit] != unit:
-            parents[unit] = parents[parents[unit]]
-            unit = parents[unit]
-        return unit
+    def _split(self, node: fx.Node) -> list[Channels] | None:
+        value, sizes = self._input(node), argument(node, 1, "split_size_or_sections")
+        dimension = argument(node, 2, "dim", 0)
+        if value is None or not isinstance(sizes, list | tuple) or not isinstance(dimension, int):
+            return None
+        if dimension != value.axis or sum(sizes) != len(value.units):
+            return None
+        ends = np.cumsum(sizes)[:-1]
+        return [replace(value, units=units) for units in np.split(value.units, ends)]
 
 
 def trace_units(network: CapturedNetwork) -> UnitFlow:

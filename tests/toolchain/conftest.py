@@ -81,7 +81,7 @@ class Depthwise(nn.Module):
 
 
 class Gated(nn.Module):
-    """Squeeze and excitation, group norm: operators that no rule knows."""
+    """A gate of the same channels, which may go, and a group norm, which no rule knows."""
 
     def __init__(self):
         super().__init__()
@@ -95,6 +95,82 @@ class Gated(nn.Module):
         x = x * torch.sigmoid(self.squeeze(x.mean((2, 3), keepdim=True)))
         x = F.relu(self.free(self.norm(self.body(x))))
         return self.head(F.adaptive_max_pool2d(self.tail(x), 1).flatten(1))
+
+
+class Excited(nn.Module):
+    """Squeeze and excitation with linear layers, views and expand_as; hard swish written out; a map of one channel."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem, self.bn = nn.Conv2d(3, 8, 3, padding=1, bias=False), nn.BatchNorm2d(8)
+        self.down, self.up = nn.Linear(8, 4), nn.Linear(4, 8)
+        self.body, self.place = nn.Conv2d(8, 6, 3, padding=1), nn.Conv2d(8, 1, 3, padding=1)
+        self.head = nn.Linear(6, 3)
+
+    def forward(self, x):
+        x = self.bn(self.stem(x))
+        x = x * F.relu6(x + 3) / 6
+        batch, channels, _, _ = x.size()
+        gate = torch.sigmoid(self.up(F.relu(self.down(F.adaptive_avg_pool2d(x, 1).view(batch, channels)))))
+        x = x * gate.view(batch, channels, 1, 1).expand_as(x)
+        return self.head((self.body(x) * torch.sigmoid(self.place(x))).mean((2, 3)))
+
+
+class Grouped(nn.Module):
+    """A bottleneck with a grouped convolution, as in ResNeXt, with a gate on its channels, as in RegNetY."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem = nn.Conv2d(3, 8, 3, padding=1)
+        self.reduce, self.bn1 = nn.Conv2d(8, 12, 1, bias=False), nn.BatchNorm2d(12)
+        self.spatial, self.bn2 = nn.Conv2d(12, 18, 3, padding=1, groups=6, bias=False), nn.BatchNorm2d(18)
+        self.squeeze, self.excite = nn.Conv2d(18, 4, 1), nn.Conv2d(4, 18, 1)
+        self.expand, self.bn3 = nn.Conv2d(18, 8, 1, bias=False), nn.BatchNorm2d(8)
+        self.head = nn.Linear(8, 3)
+
+    def forward(self, x):
+        x = F.relu(self.stem(x))
+        y = F.relu(self.bn2(self.spatial(F.relu(self.bn1(self.reduce(x))))))
+        y = y * F.hardsigmoid(self.excite(F.relu(self.squeeze(F.adaptive_avg_pool2d(y, 1)))))
+        return self.head(F.relu(x + self.bn3(self.expand(y))).mean((2, 3)))
+
+
+class Shuffled(nn.Module):
+    """ShuffleNet's unit twice: half of the channels pass, the others are transformed, then all are shuffled."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem = nn.Conv2d(3, 12, 3, padding=1)
+        self.first, self.bn1 = nn.Conv2d(6, 6, 3, padding=1), nn.BatchNorm2d(6)
+        self.second, self.bn2 = nn.Conv2d(6, 6, 3, padding=1), nn.BatchNorm2d(6)
+        self.shuffle = nn.ChannelShuffle(3)
+        self.head = nn.Linear(12, 3)
+
+    def forward(self, x):
+        x = F.relu(self.stem(x))
+        passed, other = x.chunk(2, dim=1)
+        x = torch.cat([passed, F.relu(self.bn1(self.first(other)))], dim=1)
+        n, c, h, w = x.size()
+        x = torch.transpose(x.view(n, 2, c // 2, h, w), 1, 2).contiguous().view(n, -1, h, w)
+        passed, other = torch.split(x, 6, dim=1)
+        x = self.shuffle(torch.cat([passed, F.relu(self.bn2(self.second(other)))], dim=1))
+        return self.head(x.mean((2, 3)))
+
+
+class Tokens(nn.Module):
+    """Channels that come to lie along the last dimension: a layer norm freezes them, the hidden ones may go."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem, self.norm = nn.Conv2d(3, 6, 2, stride=2), nn.LayerNorm(6)
+        self.up, self.down = nn.Linear(6, 10), nn.Linear(10, 6)
+        self.tail, self.head = nn.Conv2d(6, 5, 3), nn.Linear(5, 3)
+
+    def forward(self, x):
+        x = self.stem(x)
+        tokens = self.norm(x.permute(0, 2, 3, 1))
+        x = x + self.down(F.silu(self.up(tokens))).permute(0, 3, 1, 2)
+        return self.head(F.relu(self.tail(x)).flatten(2).transpose(1, 2).mean(1))
 
 
 class PartlyShared(nn.Module):
@@ -128,6 +204,10 @@ HAND_MADE = {
     "concatenated": Concatenated,
     "depthwise": Depthwise,
     "gated": Gated,
+    "excited": Excited,
+    "grouped": Grouped,
+    "shuffled": Shuffled,
+    "tokens": Tokens,
     "partly_shared": PartlyShared,
     "recurrent": Recurrent,
 }

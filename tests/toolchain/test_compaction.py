@@ -9,14 +9,17 @@ from act.models.registry import create_model, list_models
 from act.toolchain.capture import capture
 from act.toolchain.compaction import compact
 from act.toolchain.coupling import find_coupling
-from act.toolchain.depthwise import SingleChannelDepthwise
+from act.toolchain.grouped import SingleGroupConv2d
 from act.toolchain.equality import relative_difference
 from act.toolchain.folding import fold_batch_norm
 from act.toolchain.keep_indices import PlanError, PruningPlan, compose_plans, normalize_plan
 from act.toolchain.masking import make_masks
 from torch import nn
 
-HAND_MADE = ["padded_shortcut", "concatenated", "depthwise", "gated", "partly_shared", "recurrent"]
+HAND_MADE = [
+    *("padded_shortcut", "concatenated", "depthwise", "gated", "excited", "grouped", "shuffled", "tokens"),
+    *("partly_shared", "recurrent"),
+]
 GRANULARITIES = ["filter", "column", "combined"]
 
 
@@ -167,13 +170,33 @@ def test_a_depthwise_layer_of_one_channel_stays_depthwise(network_of, images_for
     network = network_of("depthwise")
     coupling = find_coupling(network)
     small = compact(network, coupling, PruningPlan(keep_filters={"expand": np.array([3], np.int32)}))
-    assert isinstance(small.module.depthwise, SingleChannelDepthwise)
+    assert isinstance(small.module.depthwise, SingleGroupConv2d)
     again = find_coupling(small)
-    assert again.layers["depthwise"].kind == "depthwise"
+    assert again.layers["depthwise"].kind == "grouped"
     assert again.by_name["expand"].size == 1
     assert "depthwise" not in again.column_layers
     recaptured = capture(small.module, small.input_shape)
-    assert find_coupling(recaptured).layers["depthwise"].kind == "depthwise"
+    assert find_coupling(recaptured).layers["depthwise"].kind == "grouped"
+
+
+def test_a_grouped_layer_of_one_group_stays_grouped(network_of, images_for):
+    network = network_of("grouped")
+    coupling = find_coupling(network)
+    small = compact(network, coupling, PruningPlan(keep_filters={"reduce": np.array([4], np.int32)}))
+    assert isinstance(small.module.spatial, SingleGroupConv2d)
+    assert (small.module.spatial.in_channels, small.module.spatial.out_channels) == (2, 3)
+    again = find_coupling(small)
+    assert again.by_name["reduce"].size == 1
+    assert "spatial" not in again.column_layers
+
+
+def test_a_split_may_lose_channels_unevenly(network_of, images_for):
+    network = network_of("shuffled")
+    coupling = find_coupling(network)
+    x = images_for(network)
+    plan = PruningPlan(keep_filters={"stem": np.array([1, 7, 8, 9, 11], np.int32), "first": np.array([2], np.int32)})
+    small = compact(network, coupling, plan)
+    torch.testing.assert_close(outputs(small.module, x), masked_outputs(network, coupling, plan, x), rtol=0, atol=1e-6)
 
 
 def test_units_nobody_reads_go_with_their_filters(network_of):

@@ -22,6 +22,9 @@ NAMES = [
     "concatenated",
     "depthwise",
     "gated",
+    "grouped",
+    "shuffled",
+    "tokens",
 ]
 
 

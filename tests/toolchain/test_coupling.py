@@ -56,7 +56,7 @@ def test_depthwise_filters_belong_to_their_channel(network_of):
     assert refs(group.producers)["depthwise"] == [(i, i // 2) for i in range(12)]
     assert [ref.layer for ref in group.norms] == ["bn", "pre"]
     assert [ref.layer for ref in group.consumers] == ["project"]
-    assert coupling.layers["depthwise"].kind == "depthwise"
+    assert coupling.layers["depthwise"].kind == "grouped"
     assert "depthwise" not in coupling.column_layers
     # A flattened linear layer has four positions per unit, in order.
     assert refs(coupling.by_name["project"].consumers)["features"] == [(i, i // 4) for i in range(20)]
@@ -73,12 +73,67 @@ def test_concatenation_places_two_groups_in_one_consumer(network_of):
 def test_unknown_operators_freeze_only_what_they_touch_and_are_named(network_of):
     coupling = find_coupling(network_of("gated"))
     frozen = dict(coupling.frozen)
-    assert set(frozen) == {"stem", "squeeze", "body", "head"}
-    assert "sigmoid" in frozen["squeeze"]
+    assert set(frozen) == {"body", "head"}
     assert "GroupNorm" in frozen["body"]
     assert "'norm'" in frozen["body"]
-    assert [group.name for group in coupling.prunable] == ["free", "tail"]
+    assert [group.name for group in coupling.prunable] == ["stem", "free", "tail"]
     assert coupling.column_layers == ("stem", "squeeze", "body", "free", "tail")  # columns need no coupling
+
+
+def test_a_gate_shares_the_units_of_what_it_multiplies(network_of):
+    coupling = find_coupling(network_of("gated"))
+    assert [ref.layer for ref in coupling.by_name["stem"].producers] == ["stem", "squeeze"]
+    coupling = find_coupling(network_of("excited"))
+    assert [ref.layer for ref in coupling.by_name["stem"].producers] == ["stem", "up"]
+    assert [ref.layer for ref in coupling.by_name["stem"].consumers] == ["down", "body", "place"]
+    assert [group.name for group in coupling.prunable] == ["stem", "down", "body"]
+    assert "one channel multiplies" in dict(coupling.frozen)["place"]
+
+
+def test_a_gate_that_a_layer_reads_freezes():
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv, self.gate, self.head = nn.Conv2d(3, 4, 3), nn.Conv2d(4, 4, 1), nn.Conv2d(4, 2, 1)
+
+        def forward(self, x):
+            x = self.conv(x)
+            gate = torch.sigmoid(self.gate(x))
+            return self.head(x * gate).mean((2, 3)) + self.head(gate).mean((2, 3))
+
+    coupling = find_coupling(capture(Net(), (3, 8, 8)))
+    assert "sigmoid" in dict(coupling.frozen)["conv"]
+
+
+def test_a_group_of_a_grouped_convolution_is_one_unit(network_of):
+    coupling = find_coupling(network_of("grouped"))
+    group = coupling.by_name["reduce"]
+    assert group.size == 6
+    assert refs(group.producers)["reduce"] == [(i, i // 2) for i in range(12)]
+    assert refs(group.producers)["spatial"] == [(i, i // 3) for i in range(18)]
+    assert refs(group.producers)["excite"] == [(i, i // 3) for i in range(18)]
+    assert [ref.layer for ref in group.consumers] == ["squeeze", "expand"]
+    assert coupling.frozen == (("head", "its channels are the network's output"),)
+
+
+def test_a_shuffle_and_a_split_leave_channels_free(network_of):
+    coupling = find_coupling(network_of("shuffled"))
+    assert [(group.name, group.size) for group in coupling.prunable] == [("stem", 12), ("first", 6), ("second", 6)]
+    inputs = coupling.layers["second"].inputs.tolist()
+    stem, first = coupling.offsets["stem"], coupling.offsets["first"]
+    # cat(stem 0..5, first 0..5) in two groups of six, read column by column: stem 0, first 0, stem 1, first 1, …
+    pairs = zip(range(stem + 3, stem + 6), range(first + 3, first + 6), strict=True)
+    assert inputs == [unit for pair in pairs for unit in pair]
+    assert sorted(coupling.layers["head"].inputs.tolist()) == sorted(
+        [*range(stem, stem + 3), *range(first, first + 3), *range(coupling.offsets["second"], coupling.total_units - 3)]
+    )
+
+
+def test_channels_may_lie_along_the_last_dimension(network_of):
+    coupling = find_coupling(network_of("tokens"))
+    assert [group.name for group in coupling.prunable] == ["up", "tail"]
+    assert "LayerNorm" in dict(coupling.frozen)["stem"]
+    assert coupling.layers["head"].inputs.tolist() == coupling.layers["tail"].outputs.tolist()
 
 
 @pytest.mark.parametrize(
@@ -86,7 +141,6 @@ def test_unknown_operators_freeze_only_what_they_touch_and_are_named(network_of)
     [
         (nn.Sigmoid(), "'Sigmoid' (node '_1')"),
         (nn.BatchNorm2d(6, affine=False), "no scale and shift"),
-        (nn.Conv2d(6, 6, 3, groups=2), "2 groups"),
         (nn.PixelShuffle(1), "'PixelShuffle'"),
         (nn.Hardtanh(0.5, 1.0), "'Hardtanh'"),
     ],
@@ -99,7 +153,7 @@ def test_operators_that_move_zero_or_mix_channels_freeze(between, part):
 
 
 @pytest.mark.parametrize(
-    "expression", ["x + 1.0", "1.0 / x", "x.transpose(1, 2)", "x[:, 1:]", "x.mean(1, keepdim=True)"]
+    "expression", ["x + 1.0", "1.0 / x", "x.transpose(1, 2)", "x[:, 1:]", "x.mean(1, keepdim=True).expand_as(x)"]
 )
 def test_functions_that_move_zero_or_channels_freeze(expression):
     class Net(nn.Module):
