@@ -1,4 +1,4 @@
-"""Every torchvision classification network through capture, pruning, compaction and ONNX, side by side with Torch-Pruning.
+"""Every torchvision classification network through capture, pruning, compaction and ONNX, beside Torch-Pruning.
 
     python benchmarks/torchvision_networks.py [PATTERN] --out benchmarks/results/torchvision_networks.json
 
@@ -197,7 +197,8 @@ def _line(row: dict[str, Any]) -> str:
     differences = f"compact {row['compact_difference']:.0e} ONNX {row['onnx_difference']:.0e}"
     groups = f"{row['prunable_groups']}/{row['groups']} groups"
     verdict = "ok" if row["passed"] else "DIFFERS"
-    return f"{row['network']:24s} {verdict} {shares} {groups} {differences} {row['seconds']:.0f} s | Torch-Pruning {tp[:60]}"
+    ours = f"{verdict} {shares} {groups} {differences} {row['seconds']:.0f} s"
+    return f"{row['network']:24s} {ours} | Torch-Pruning {tp[:60]}"
 
 
 if __name__ == "__main__":

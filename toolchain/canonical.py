@@ -48,20 +48,19 @@ def unify_channel_forms(module: fx.GraphModule, shapes: Mapping[str, tuple[int, 
     Returns:
         Whether anything was rewritten, and the shapes must be recorded anew.
     """
-    changed = False
+    known, changed = dict(shapes), False  # a rewritten node passes its shape on, under its new name
     for node in list(module.graph.nodes):
+        shuffled = _shuffled_groups(node, known)
         if node.target in CHUNKS or node.target in SPLITS:
-            changed |= _give_sizes(node, shapes)
+            changed |= _give_sizes(node, known)
         elif node.op == "call_module" and isinstance(module.get_submodule(str(node.target)), nn.ChannelShuffle):
-            groups = int(module.get_submodule(str(node.target)).groups)  # type: ignore[arg-type]
-            _replace_by_module(module, node, _shuffle(shapes[node.name][1], groups), node.args[0])
+            shuffled = int(module.get_submodule(str(node.target)).groups), node.args[0]  # type: ignore[arg-type]
+        if shuffled is not None:
+            groups, source = shuffled
+            shape = known[node.name]
+            layer = _replace_by_module(module, node, _shuffle(shape[1], groups), source)
+            known[layer.name] = shape
             changed = True
-        else:
-            groups_of_view = _shuffled_groups(node, shapes)
-            if groups_of_view is not None:
-                groups, source = groups_of_view
-                _replace_by_module(module, node, _shuffle(shapes[node.name][1], groups), source)
-                changed = True
     if changed:
         module.graph.eliminate_dead_code()
         module.recompile()
@@ -89,7 +88,7 @@ def _give_sizes(node: fx.Node, shapes: Mapping[str, tuple[int, ...]]) -> bool:
     return True
 
 
-def _shuffled_groups(node: fx.Node, shapes: Mapping[str, tuple[int, ...]]) -> tuple[int, fx.Node] | None:
+def _shuffled_groups(node: fx.Node, shapes: Mapping[str, tuple[int, ...]]) -> tuple[int, Any] | None:
     """Groups and source of a shuffle that ends in ``node``: (n, g·k, …) → (n, g, k, …) → (n, k, g, …) → (n, k·g, …)."""
     if node.target not in RESHAPES:
         return None
@@ -117,10 +116,11 @@ def _shuffle(channels: int, groups: int) -> ChannelPermutation:
     return ChannelPermutation(torch.arange(channels).view(groups, -1).t().reshape(-1))
 
 
-def _replace_by_module(module: fx.GraphModule, node: fx.Node, layer: nn.Module, source: Any) -> None:  # noqa: ANN401
+def _replace_by_module(module: fx.GraphModule, node: fx.Node, layer: nn.Module, source: Any) -> fx.Node:  # noqa: ANN401
     name = f"{node.name}_module"
     module.add_submodule(name, layer)
     with module.graph.inserting_before(node):
         replacement = module.graph.call_module(name, (source,))
     node.replace_all_uses_with(replacement)
     module.graph.erase_node(node)
+    return replacement

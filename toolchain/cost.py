@@ -16,8 +16,8 @@ from ..compiler.layer_shape import LayerKind, LayerShape
 from ..models.layers import ColumnConv2d
 from .capture import CapturedNetwork
 from .coupling import Coupling, LayerInfo, find_coupling
-from .grouped import conv_groups
 from .folding import NORM_TYPES, foldable_norms
+from .grouped import conv_groups
 from .keep_indices import Kept, PruningPlan, resolve_plan
 from .operators import ADDITIONS, MEANS, POOL_FUNCTIONS, POOL_MODULES, argument
 from .unit_flow import symmetric_padding

@@ -43,4 +43,3 @@ def conv_groups(module: nn.Module) -> int | None:
     if isinstance(module, SingleGroupConv2d):
         return 1
     return module.groups if isinstance(module, nn.Conv2d) and module.groups > 1 else None
-

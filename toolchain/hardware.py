@@ -3,8 +3,10 @@
 from contextlib import AbstractContextManager, nullcontext
 
 import torch
+from torch import nn
 
 SMALL_IMAGE_PIXELS = 256
+VECTOR_CHANNELS = 16
 
 
 def compute_device() -> torch.device:
@@ -35,6 +37,18 @@ def training_precision(asked: str, device: torch.device, image_pixels: int) -> s
     if asked != "auto":
         return asked
     return "bf16" if image_pixels >= SMALL_IMAGE_PIXELS and supports_bf16(device) else "fp32"
+
+
+def training_layout(module: nn.Module, device: torch.device, precision: str) -> torch.memory_format:
+    """The memory format a network trains fastest in.
+
+    Channels last, but not in bf16 on a CPU where pruning has left a number of channels that does not fill vectors:
+    torch's batch norm then takes five times as long as in rows of pixels.
+    """
+    uneven = any(m.num_features % VECTOR_CHANNELS for m in module.modules() if isinstance(m, nn.BatchNorm2d))
+    if device.type == "cpu" and precision == "bf16" and uneven:
+        return torch.contiguous_format
+    return torch.channels_last
 
 
 def autocast(device: torch.device, precision: str) -> AbstractContextManager[object]:

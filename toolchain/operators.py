@@ -112,7 +112,9 @@ _MOVED_ZERO_FUNCTIONS: frozenset[Any] = frozenset(
 _MOVED_ZERO_METHODS = frozenset({"sigmoid", "sigmoid_", "exp", "clamp", "clamp_"})
 _ZERO_METHODS = frozenset({"relu", "relu_", "tanh", "abs", "neg", "contiguous", "clone", "detach", "float"})
 _CLAMPS: frozenset[Any] = frozenset({F.hardtanh, torch.clamp, "clamp", "clamp_"})
-PRODUCTS: frozenset[Any] = frozenset({operator.mul, operator.imul, torch.mul, torch.multiply, "mul", "mul_", "multiply"})
+PRODUCTS: frozenset[Any] = frozenset(
+    {operator.mul, operator.imul, torch.mul, torch.multiply, "mul", "mul_", "multiply"}
+)
 _QUOTIENTS: frozenset[Any] = frozenset({operator.truediv, operator.itruediv, torch.div, "div", "div_"})
 
 ADDITIONS: frozenset[Any] = frozenset(

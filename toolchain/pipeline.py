@@ -24,6 +24,7 @@ from .config import CompressConfig
 from .coupling import find_coupling
 from .delivery import compile_problem
 from .equality_chain import EqualityCheck
+from .folding import fold_batch_norm
 from .goal import Goal, limits_of
 from .hardware import compute_device, training_precision, training_threads
 from .keep_indices import PruningPlan
@@ -82,7 +83,7 @@ class Pipeline:
         if problem is not None:
             self._progress.warn(f"the network will be compressed and exported, but not compiled: {problem}")
         dense = self._dense_stage(bench)
-        bench = replace(bench, teacher=copy.deepcopy(dense.module).to(self._device).eval())
+        bench = replace(bench, teacher=fold_batch_norm(dense).module.to(self._device))
         reference = self._reference_stage(bench, dense)
         state, goal = self._compress(bench, dense, reference["search_accuracy_top1"])
         state, final = retrain_stage(bench, "final", state, self._config.train.final_epochs)
@@ -248,7 +249,8 @@ class Pipeline:
             self._progress.warn(f"{name}: {error}")
             return None
         trained, plan = admm_stage(bench, f"{name} admm", state.network, found.action, Budget(limits=limits))
-        if self._config.prune.purify and self._config.prune.purify_trials:
+        # Where a cost is asked for and met, what purification would still remove is worth more as accuracy.
+        if self._config.prune.purify and self._config.prune.purify_trials and not last:
             plan = purify_stage(bench, f"{name} purify", trained, plan, objective)
         smaller, check = compact_stage(bench, f"{name} compact", state, trained, plan)
         self._checks.append(check)

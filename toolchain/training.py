@@ -19,7 +19,7 @@ from torch import nn
 
 from ..models.data import Augmentation
 from .batches import Batches
-from .hardware import autocast
+from .hardware import autocast, training_layout
 from .run_folder import write_atomic
 
 
@@ -94,7 +94,8 @@ def train(
         on_epoch: Called with (epochs done, mean loss of the last).
     """
     began = time.perf_counter()
-    module.to(device, memory_format=torch.channels_last).train()  # type: ignore[call-overload]
+    layout = training_layout(module, device, recipe.precision)
+    module.to(device, memory_format=layout).train()  # type: ignore[call-overload]
     optimizer = _optimizer(module, recipe)
     first = _restore(checkpoint, module, optimizer, penalty) if checkpoint else 0
     steps = math.ceil(len(batches) / recipe.batch_size)
@@ -108,7 +109,7 @@ def train(
             for group in optimizer.param_groups:
                 group["lr"] = rate
             optimizer.zero_grad(set_to_none=True)
-            value = _loss(module, images, labels, teacher, recipe)
+            value = _loss(module, images.contiguous(memory_format=layout), labels, teacher, recipe)
             value.backward()  # type: ignore[no-untyped-call]
             if penalty is not None:
                 penalty.add_gradients()

@@ -9,9 +9,9 @@ from act.models.registry import create_model, list_models
 from act.toolchain.capture import capture
 from act.toolchain.compaction import compact
 from act.toolchain.coupling import find_coupling
-from act.toolchain.grouped import SingleGroupConv2d
 from act.toolchain.equality import relative_difference
 from act.toolchain.folding import fold_batch_norm
+from act.toolchain.grouped import SingleGroupConv2d
 from act.toolchain.keep_indices import PlanError, PruningPlan, compose_plans, normalize_plan
 from act.toolchain.masking import make_masks
 from torch import nn

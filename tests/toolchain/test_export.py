@@ -16,7 +16,16 @@ from act.toolchain.equality import relative_difference
 from act.toolchain.export import ExportError, export_onnx, make_onnx
 from torch import nn
 
-HAND_MADE = ["padded_shortcut", "concatenated", "depthwise", "excited", "grouped", "shuffled", "partly_shared", "recurrent"]
+HAND_MADE = [
+    "padded_shortcut",
+    "concatenated",
+    "depthwise",
+    "excited",
+    "grouped",
+    "shuffled",
+    "partly_shared",
+    "recurrent",
+]
 
 
 def run(model, x):
