@@ -151,7 +151,7 @@ def torch_pruning(name: str, ratio: float, seed: int) -> dict[str, Any]:
     images = torch.randn(1, 3, input_size(name), input_size(name))
     before = sum(p.numel() for p in model.parameters())
     last = [module for module in model.modules() if isinstance(module, torch.nn.Linear | torch.nn.Conv2d)][-1]
-    importance = tp.importance.GroupNormImportance(p=2)
+    importance = tp.importance.GroupMagnitudeImportance(p=2)
     pruner = tp.pruner.GroupNormPruner(
         model, images, importance=importance, pruning_ratio=ratio, ignored_layers=[last], global_pruning=False
     )
