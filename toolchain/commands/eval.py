@@ -26,6 +26,7 @@ class _DataChoice:
     spec: str
     seed: int
     download: bool
+    image_size: int | None
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -52,12 +53,15 @@ def run(args: argparse.Namespace, progress: Progress) -> int:
 
     kind = kind_of(args.source)
     choice = _choose_data(args, kind)
-    data = load_data(choice.spec, seed=choice.seed, download=choice.download)
+    data = load_data(choice.spec, seed=choice.seed, download=choice.download, image_size=choice.image_size)
+    classifier = _open(args, kind, data)
+    record = classifier.preprocessing
+    if record is None:
+        progress.warn(f"{args.source} carries no preprocessing record; that of the data is used")
+    elif choice.image_size is None and record.height == record.width:
+        data = data.resized(record.height)
     whole = data.test if args.part == "test" else data.search
     images = whole if args.limit is None else _first(whole, args.limit)
-    classifier = _open(args, kind, data)
-    if classifier.preprocessing is None:
-        progress.warn(f"{args.source} carries no preprocessing record; that of the data is used")
     began = time.perf_counter()
     with progress.stage(f"judge {len(images):,} {args.part} images"):
         correct = judge(classifier, images, data.preprocessing, classes=data.num_classes, batch_size=args.batch)
@@ -113,7 +117,12 @@ def _choose_data(args: argparse.Namespace, kind: Kind) -> _DataChoice:
 
         config = load_resolved(Path(args.source) / "config.toml", model_from_flag=args.model)
         seed = config.seed if args.seed is None else args.seed
-        return _DataChoice(spec=config.data.spec, seed=seed, download=args.download or config.data.download)
+        return _DataChoice(
+            spec=config.data.spec,
+            seed=seed,
+            download=args.download or config.data.download,
+            image_size=args.image_size or config.data.image_size,
+        )
     if args.data is None:
-        raise UsageError("say what to judge it on: --data digits, --data cifar10:DIR or --data npz:FILE")
-    return _DataChoice(spec=args.data, seed=args.seed or 0, download=args.download)
+        raise UsageError("say what to judge it on: --data digits, cifar10:DIR, npz:FILE or images:DIR")
+    return _DataChoice(spec=args.data, seed=args.seed or 0, download=args.download, image_size=args.image_size)
