@@ -98,6 +98,11 @@ class ImageSet:
         chosen = images[indices] if isinstance(images, np.ndarray) else images.select(indices)
         return ImageSet(images=chosen, labels=self.labels[indices])
 
+    def resized(self, side: int) -> ImageSet:
+        """The same images at another size, where they are decoded when asked for; those in memory stay as they are."""
+        images = self.images
+        return self if isinstance(images, np.ndarray) else ImageSet(images=images.resized(side), labels=self.labels)
+
 
 def join(sets: Sequence[ImageSet]) -> ImageSet:
     """One set after another; all of one size, and all in memory or all of one lazy kind.

@@ -182,7 +182,6 @@ def test_the_size_may_change_afterwards(tmp_path: Path) -> None:
     larger = splits.resized(20)
     assert larger.image_shape == larger.preprocessing.input_shape == (3, 20, 20)
     assert _files(larger.test) == _files(splits.test)
-    assert splits.resized(16) is splits
     digits = load_data("digits")
     assert digits.resized(16) is digits
 
