@@ -64,6 +64,8 @@ class LazyImages(Protocol):
 ImageArray = NDArray[np.uint8] | LazyImages
 """Images ``(n, h, w, c)`` uint8, indexed by slices and index arrays."""
 
+_PIXELS_AT_ONCE = 500 * 96 * 96
+
 
 @dataclass(frozen=True, eq=False)
 class ImageSet:
@@ -142,3 +144,8 @@ class Augmentation:
             raise DataError(f"shift must be at least 0 pixels, but is {self.shift}")
         if self.crop_area is not None and not 0 < self.crop_area[0] <= self.crop_area[1] <= 1:
             raise DataError(f"crop_area must be two shares in (0, 1], the smaller first, but is {self.crop_area}")
+
+
+def judged_at_once(most: int, height: int, width: int) -> int:
+    """Images of a size that are judged in one batch: ``most``, fewer where those would fill the memory."""
+    return max(1, min(most, _PIXELS_AT_ONCE // (height * width)))

@@ -5,7 +5,7 @@ another thread, while the device works on the batch before; order and values do 
 """
 
 import copy
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 
 from ..models.data import Augmentation, DataError, ImageSet
-from ..models.image_set import LazyImages
+from ..models.image_set import LazyImages, judged_at_once
 from ..models.prefetch import prefetched
 from ..models.preprocessing import Preprocessing
 
@@ -39,6 +39,10 @@ class Batches:
 
     def __len__(self) -> int:
         return len(self._labels)
+
+    def at_once(self, most: int) -> int:
+        """Images that are judged in one batch: `most`, fewer where the network's input is large."""
+        return judged_at_once(most, self._preprocessing.height, self._preprocessing.width)
 
     def first(self, count: int) -> "Batches":
         """The first `count` images, decoded once and kept on the device: for what is judged again and again."""
@@ -116,7 +120,7 @@ class _DecodedPixels:
         self._images = images
         self._device = device
 
-    def plain(self, parts: Iterable[slice]) -> Iterator[torch.Tensor]:
+    def plain(self, parts: Sequence[slice]) -> Iterator[torch.Tensor]:
         for pixels in prefetched(self._images.__getitem__, parts):
             yield self._placed(pixels)
 
@@ -124,17 +128,19 @@ class _DecodedPixels:
         self, parts: Sequence[torch.Tensor], augmentation: Augmentation, generator: torch.Generator
     ) -> Iterator[torch.Tensor]:
         area = augmentation.crop_area
-        # Drawn before anything is decoded: the generator is used in this thread alone, in one order.
-        draws = [torch.rand(len(part), 4, generator=generator, dtype=torch.float64) for part in parts]
-
-        def decode(index: int) -> NDArray[np.uint8]:
-            indices = parts[index].numpy()
-            if area is None:
-                return self._images[indices]
-            return self._images.random_crops(indices, draws[index].numpy(), area)
-
+        decode = self._whole(parts) if area is None else self._cropping(parts, area, generator)
         for pixels in prefetched(decode, range(len(parts))):
             yield _augment(self._placed(pixels), augmentation, generator)
+
+    def _whole(self, parts: Sequence[torch.Tensor]) -> Callable[[int], NDArray[np.uint8]]:
+        return lambda index: self._images[parts[index].numpy()]
+
+    def _cropping(
+        self, parts: Sequence[torch.Tensor], area: tuple[float, float], generator: torch.Generator
+    ) -> Callable[[int], NDArray[np.uint8]]:
+        # All drawn before anything is decoded: the generator is used in the caller's thread alone, in one order.
+        draws = [torch.rand(len(part), 4, generator=generator, dtype=torch.float64).numpy() for part in parts]
+        return lambda index: self._images.random_crops(parts[index].numpy(), draws[index], area)
 
     def kept(self, count: int) -> _ResidentPixels:
         parts = list(self.plain(_slices(count, _DECODED_AT_ONCE)))

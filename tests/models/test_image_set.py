@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 from act.models.image_files import ImageFiles
-from act.models.image_set import Augmentation, DataError, ImageSet, join
+from act.models.image_set import Augmentation, DataError, ImageSet, join, judged_at_once
 
 
 def _arrays(count: int, side: int = 4) -> ImageSet:
@@ -40,3 +40,10 @@ def test_sets_of_different_size_or_kind_are_not_joined() -> None:
 def test_wrong_augmentations_are_refused(values: dict[str, object]) -> None:
     with pytest.raises(DataError, match="must be"):
         Augmentation(**{"flip": False, "shift": 0, **values})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("most", "side", "count"), [(500, 32, 500), (500, 96, 500), (500, 224, 91), (16, 224, 16), (500, 5000, 1)]
+)
+def test_fewer_large_images_are_judged_at_once(most: int, side: int, count: int) -> None:
+    assert judged_at_once(most, side, side) == count

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 NAME = "eval"
 HELP = "judge a network, a run, an ONNX file or a package"
-_DEFAULT_BATCH = 500
+_MOST_AT_ONCE = 500
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,7 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_data(parser)
     parser.add_argument("--part", choices=("test", "search"), default="test", help="part of the data (default: test)")
     parser.add_argument("--limit", type=positive, metavar="N", help="judge the first N images only")
-    parser.add_argument("--batch", type=positive, default=_DEFAULT_BATCH, metavar="N", help="images at a time")
+    parser.add_argument("--batch", type=positive, metavar="N", help=f"images at a time (default: up to {_MOST_AT_ONCE})")
     parser.add_argument("--device", metavar="ID", help="device that runs a package (default: the first local one)")
     add_network(parser)
     add_json(parser)
@@ -49,6 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace, progress: Progress) -> int:
     """Judge and print the accuracy."""
     from ...models.data import load_data
+    from ...models.image_set import judged_at_once
     from ..classifiers import judge
 
     kind = kind_of(args.source)
@@ -62,9 +63,10 @@ def run(args: argparse.Namespace, progress: Progress) -> int:
         data = data.resized(record.height)
     whole = data.test if args.part == "test" else data.search
     images = whole if args.limit is None else _first(whole, args.limit)
+    batch = args.batch or judged_at_once(_MOST_AT_ONCE, *data.image_shape[1:])
     began = time.perf_counter()
     with progress.stage(f"judge {len(images):,} {args.part} images"):
-        correct = judge(classifier, images, data.preprocessing, classes=data.num_classes, batch_size=args.batch)
+        correct = judge(classifier, images, data.preprocessing, classes=data.num_classes, batch_size=batch)
     seconds = time.perf_counter() - began
     result = {
         "source": args.source,
