@@ -135,8 +135,8 @@ def _images_below(folder: Path) -> list[str]:
         refused += [str(place / name) for name in listing.broken]
     if refused:
         raise DataError(
-            f"class folder {folder} holds what is no image: {_few(sorted(refused))}; remove it, or convert it to one of "
-            f"{' '.join(SUFFIXES)}"
+            f"class folder {folder} holds what is no image: {_few(sorted(refused))}; remove it, or convert it to one "
+            f"of {' '.join(SUFFIXES)}"
         )
     return sorted(found)
 

@@ -9,7 +9,9 @@ from PIL import Image
 CLASSES = ("blue", "green", "red")
 
 
-def write_image(path: Path, color: Sequence[int] = (255, 0, 0), size: tuple[int, int] = (24, 20), seed: int = 0) -> None:
+def write_image(
+    path: Path, color: Sequence[int] = (255, 0, 0), size: tuple[int, int] = (24, 20), seed: int = 0
+) -> None:
     """One noisy image of a color; its folder is made."""
     path.parent.mkdir(parents=True, exist_ok=True)
     noise = np.random.default_rng(seed).integers(0, 60, (size[1], size[0], 3))

@@ -24,7 +24,9 @@ def _files(images: ImageSet) -> list[str]:
 
 def _class_of(splits: DataSplits, part: ImageSet) -> bool:
     """Whether every label is that of the class folder in the file's path."""
-    return all(splits.class_names[label] in Path(file).parts for file, label in zip(_files(part), part.labels))
+    return all(
+        splits.class_names[label] in Path(file).parts for file, label in zip(_files(part), part.labels, strict=True)
+    )
 
 
 def test_parts_are_taken_from_their_folders(tmp_path: Path) -> None:

@@ -73,7 +73,7 @@ def test_a_run_on_image_files_ends_with_its_files(finished: Path) -> None:
     assert "24 train, 12 search, 12 test images of 16×16×3, 3 classes" in report["data"]["description"]
     assert report["network"]["arguments"] == {"in_channels": 3, "num_classes": 3}
     assert report["ratios"]["macs"] >= 1.5
-    assert 'image_size = 16' in (finished / "config.toml").read_text()
+    assert "image_size = 16" in (finished / "config.toml").read_text()
 
 
 class KilledError(BaseException):

@@ -35,7 +35,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_data(parser)
     parser.add_argument("--part", choices=("test", "search"), default="test", help="part of the data (default: test)")
     parser.add_argument("--limit", type=positive, metavar="N", help="judge the first N images only")
-    parser.add_argument("--batch", type=positive, metavar="N", help=f"images at a time (default: up to {_MOST_AT_ONCE})")
+    parser.add_argument(
+        "--batch", type=positive, metavar="N", help=f"images at a time (default: up to {_MOST_AT_ONCE})"
+    )
     parser.add_argument("--device", metavar="ID", help="device that runs a package (default: the first local one)")
     add_network(parser)
     add_json(parser)

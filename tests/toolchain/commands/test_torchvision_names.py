@@ -41,8 +41,14 @@ def test_too_small_or_gray_data_is_refused_before_any_work(tmp_path: Path, capsy
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.parametrize("name", ["vit_b_32", "shufflenet_v2_x0_5"])
-def test_a_network_is_built_for_the_size_that_its_weights_expect(name: str, tmp_path: Path) -> None:
+def test_a_network_is_built_for_the_size_that_its_input_has() -> None:
+    loaded = load_network("vit_b_32", weights=None, preprocessing=RECORD, num_classes=4, image_shape=(3, 64, 64))
+    assert loaded.network.input_shape == (3, 32, 32)
+    assert loaded.spec.arguments["image_width"] == 32
+
+
+def test_a_network_is_built_for_the_size_that_its_weights_expect(tmp_path: Path) -> None:
+    name = "shufflenet_v2_x0_5"
     torch.manual_seed(0)
     weights = tmp_path / "weights.safetensors"
     network = create_model(name, num_classes=4, image_height=32, image_width=32)
