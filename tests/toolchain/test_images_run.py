@@ -53,7 +53,7 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def _compress(config: Path, images: Path, out: Path, *more: str) -> int:
     flags = ["--data", f"images:{images}", "--image-size", "16", "--config", str(config), "--out", str(out)]
-    return main(["compress", "resnet20", "--target", "adreno640", "--quiet", "--macs-x", "1.5", *flags, *more])
+    return main(["compress", "lenet5", "--target", "adreno640", "--quiet", "--macs-x", "1.5", *flags, *more])
 
 
 @pytest.fixture(scope="module")
@@ -71,7 +71,7 @@ def _report(out: Path) -> dict[str, Any]:
 def test_a_run_on_image_files_ends_with_its_files(finished: Path) -> None:
     report = _report(finished)
     assert "24 train, 12 search, 12 test images of 16×16×3, 3 classes" in report["data"]["description"]
-    assert report["network"]["arguments"] == {"in_channels": 3, "num_classes": 3}
+    assert report["network"]["arguments"]["num_classes"] == 3
     assert report["ratios"]["macs"] >= 1.5
     assert "image_size = 16" in (finished / "config.toml").read_text()
 
@@ -120,10 +120,10 @@ def test_train_writes_weights_that_eval_accepts(
     config: Path, images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out, data = tmp_path / "weights.safetensors", ["--data", f"images:{images}"]
-    arguments = ["train", "resnet20", *data, "--image-size", "16", "--config", str(config), "--out", str(out)]
+    arguments = ["train", "lenet5", *data, "--image-size", "16", "--config", str(config), "--out", str(out)]
     assert main([*arguments, "--epochs", "1", "--json", "--quiet"]) == 0
     trained = json.loads(capsys.readouterr().out)
-    assert main(["eval", "resnet20", "--weights", str(out), *data, "--json", "--quiet"]) == 0
+    assert main(["eval", "lenet5", "--weights", str(out), *data, "--json", "--quiet"]) == 0
     judged = json.loads(capsys.readouterr().out)
     assert judged["images"] == 12
     assert judged["accuracy_top1"] == pytest.approx(trained["accuracy_top1"])
