@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .image_set import DataError, ImageSet
+from .image_set import DataError, ImageSet, join
 from .npz import read_arrays, to_image_set
 
 CLASS_NAMES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
@@ -45,7 +45,7 @@ def load_cifar10(folder: Path, *, download: bool) -> tuple[ImageSet, ImageSet]:
         pickles = _pickle_folder(folder)
     if pickles is None:
         raise DataError(f"folder {folder} does not hold CIFAR-10: {_EXPECTED}")
-    return _concatenate([_read_batch(pickles / name) for name in _PICKLE_TRAIN]), _read_batch(pickles / "test_batch")
+    return join([_read_batch(pickles / name) for name in _PICKLE_TRAIN]), _read_batch(pickles / "test_batch")
 
 
 _EXPECTED = (
@@ -55,7 +55,7 @@ _EXPECTED = (
 
 
 def _from_npz(folder: Path) -> tuple[ImageSet, ImageSet]:
-    return _concatenate([_read_npz(folder / name) for name in _NPZ_TRAIN]), _read_npz(folder / "test.npz")
+    return join([_read_npz(folder / name) for name in _NPZ_TRAIN]), _read_npz(folder / "test.npz")
 
 
 def _read_npz(file: Path) -> ImageSet:
@@ -72,12 +72,6 @@ def _checked(images: ImageSet, file: Path) -> ImageSet:
     if len(images) == 0 or int(images.labels.max()) >= len(CLASS_NAMES):
         raise DataError(f"{file}: CIFAR-10 labels lie in 0..9 and there is at least one, but these do not")
     return images
-
-
-def _concatenate(parts: list[ImageSet]) -> ImageSet:
-    return ImageSet(
-        images=np.concatenate([part.images for part in parts]), labels=np.concatenate([part.labels for part in parts])
-    )
 
 
 def _pickle_folder(folder: Path) -> Path | None:

@@ -2,7 +2,9 @@
 
 * ``digits``: scikit-learn's handwritten digits, embedded: 1,797 gray images of 8×8 pixels with values 0..16;
 * ``cifar10:DIR``: CIFAR-10, from ``train-0.npz`` … ``train-4.npz`` and ``test.npz`` or from torchvision's folder;
-* ``npz:FILE``: anybody's arrays.
+* ``npz:FILE``: anybody's arrays;
+* ``images:DIR``: anybody's image files, in folders by part and class or by class alone, decoded when they are used, so
+  that there may be more of them than memory holds (see ``images_folder`` and ``image_files``).
 
 Where a set has no search part, a stratified part of the training images is held out by the seed.
 """
@@ -10,127 +12,88 @@ Where a set has no search part, a stratified part of the training images is held
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from .cifar10 import CLASS_NAMES, load_cifar10
+from .data_splits import DataSplits
 from .image_set import Augmentation, DataError, ImageSet
 from .naming import unknown_name
 from .npz import load_npz
 from .preprocessing import Preprocessing
-from .splitting import hold_out, split_by_shares, stratified_parts
+from .splitting import hold_out, in_random_order, split_by_shares, stratified_parts
 
-__all__ = ["Augmentation", "DataError", "DataSplits", "ImageSet", "load_data"]
+__all__ = ["IMAGES_SIDE", "Augmentation", "DataError", "DataSplits", "ImageSet", "is_folder_of_images", "load_data"]
+
+IMAGES_SIDE = 224
+"""Height and width that the images of a folder are brought to, where nothing else is asked for."""
 
 _CIFAR_SEARCH_IMAGES = 5000
-_FORMS = {"digits": "digits", "cifar10": "cifar10:DIR", "npz": "npz:FILE"}
+_SHARES = (0.70, 0.15, 0.15)
+_IMAGENET_MEAN, _IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+# ImageNet's usual 0.08 is for long trainings of large networks; small ones underfit with it.
+_CROP_AREA = (0.25, 1.0)
+_FORMS = {"digits": "digits", "cifar10": "cifar10:DIR", "npz": "npz:FILE", "images": "images:DIR"}
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class DataSplits:
-    """A data set in three parts, with what training and evaluation need to know about it.
-
-    Attributes:
-        name: The specification it was loaded from.
-        train: Trained on.
-        search: Decides everything; never trained on.
-        test: For final figures alone.
-        class_names: Of the outputs, in order.
-        seed: Of the split.
-        augmentation: That suits the images.
-        preprocessing: That suits a network trained on the train part.
-
-    Raises:
-        DataError: On creation, if a part is empty, there is one class only, or the parts do not fit together.
-    """
-
-    name: str
-    train: ImageSet
-    search: ImageSet
-    test: ImageSet
-    class_names: tuple[str, ...]
-    seed: int
-    augmentation: Augmentation
-    preprocessing: Preprocessing
-
-    def __post_init__(self) -> None:
-        for part, images in self._parts().items():
-            if len(images) == 0:
-                raise DataError(f"data {self.name!r}: the {part} part is empty")
-            if images.images.shape[1:] != self.train.images.shape[1:]:
-                raise DataError(
-                    f"data {self.name!r}: images of the {part} part have shape {images.images.shape[1:]}, but those "
-                    f"of the train part have {self.train.images.shape[1:]}"
-                )
-            low, high = int(images.labels.min()), int(images.labels.max())
-            if low < 0 or high >= self.num_classes:
-                raise DataError(
-                    f"data {self.name!r}: labels of the {part} part must lie in 0..{self.num_classes - 1}, but lie in "
-                    f"{low}..{high}"
-                )
-        if len(np.unique(self.train.labels)) < 2:
-            raise DataError(f"data {self.name!r} has one class only: at least two are needed to judge a classifier")
-
-    def _parts(self) -> dict[str, ImageSet]:
-        return {"train": self.train, "search": self.search, "test": self.test}
-
-    @property
-    def num_classes(self) -> int:
-        """Number of classes."""
-        return len(self.class_names)
-
-    @property
-    def image_shape(self) -> tuple[int, int, int]:
-        """``(c, h, w)`` of every image."""
-        height, width, channels = self.train.images.shape[1:]
-        return channels, height, width
-
-    def describe(self) -> str:
-        """Sizes and seed in one line."""
-        sizes = ", ".join(f"{len(images):,} {part}" for part, images in self._parts().items())
-        channels, height, width = self.image_shape
-        return (
-            f"{self.name}: {sizes} images of {height}×{width}×{channels}, {self.num_classes} classes, seed {self.seed}"
-        )
+def is_folder_of_images(spec: str) -> bool:
+    """Whether a specification names files that are decoded at any size, ``images:DIR``."""
+    return spec.partition(":")[0] == "images"
 
 
-def load_data(spec: str, *, seed: int = 0, download: bool = False, limit_train: int | None = None) -> DataSplits:
+def load_data(
+    spec: str,
+    *,
+    seed: int = 0,
+    download: bool = False,
+    limit_train: int | None = None,
+    image_size: int | None = None,
+) -> DataSplits:
     """Load a data set.
 
     Args:
-        spec: ``digits``, ``cifar10:DIR`` or ``npz:FILE``.
+        spec: ``digits``, ``cifar10:DIR``, ``npz:FILE`` or ``images:DIR``.
         seed: Of the split into parts.
         download: Whether CIFAR-10 may be downloaded (through torchvision) where ``DIR`` does not hold it.
         limit_train: At most so many training images, in proportion of the classes; search and test parts stay whole.
+        image_size: Height and width that the images of a folder are brought to; ``None`` for ``IMAGES_SIDE``. Other
+            sets have their own size.
 
     Raises:
         DataError: If the specification is unknown, or the data is missing, damaged or of no use.
     """
     kind, _, place = spec.partition(":")
+    path = Path(place).expanduser()
     loaders: dict[str, Callable[[], DataSplits]] = {
         "digits": lambda: _digits(seed),
-        "cifar10": lambda: _cifar10(spec, Path(place).expanduser(), seed, download),
-        "npz": lambda: _npz(spec, Path(place).expanduser(), seed),
+        "cifar10": lambda: _cifar10(spec, path, seed, download),
+        "npz": lambda: _npz(spec, path, seed),
+        "images": lambda: _images(spec, path, seed, IMAGES_SIDE if image_size is None else image_size),
     }
-    _check_spec(spec, kind, place)
+    _check_spec(spec, kind, place, image_size)
     if seed < 0:
         raise DataError(f"the seed of a split must be at least 0, but is {seed}")
     splits = loaders[kind]()
     return splits if limit_train is None else _limited(splits, limit_train)
 
 
-def _check_spec(spec: str, kind: str, place: str) -> None:
+def _check_spec(spec: str, kind: str, place: str, image_size: int | None) -> None:
     if kind not in _FORMS:
         hint = ""
         if spec.endswith(".npz"):
             hint = f"; for that file write 'npz:{spec}'"
+        elif spec and Path(spec).is_dir():
+            hint = f"; for a folder of images write 'images:{spec}'"
         raise DataError(unknown_name("data", spec, _FORMS.values(), plural="data") + hint)
     if kind == "digits" and ":" in spec:
         raise DataError(f"data 'digits' is embedded and takes no place, but got {spec!r}: write 'digits'")
     if kind != "digits" and not place:
         raise DataError(f"data {spec!r} needs a place: write '{_FORMS[kind]}'")
+    if image_size is not None and not is_folder_of_images(spec):
+        raise DataError(f"an image size ({image_size}) is for images:DIR; the images of data {spec!r} have their own")
 
 
 def _limited(splits: DataSplits, limit: int) -> DataSplits:
@@ -193,15 +156,8 @@ def _cifar10(spec: str, folder: Path, seed: int, download: bool) -> DataSplits:
 
 def _npz(spec: str, file: Path, seed: int) -> DataSplits:
     arrays = load_npz(file)
-    if arrays.test is None:
-        train, search, test = split_by_shares(arrays.train, (0.70, 0.15, 0.15), seed)
-    else:
-        train, test = arrays.train, arrays.test
-        if arrays.search is not None:
-            search = arrays.search
-        else:
-            train, search = hold_out(train, max(1, min(len(train) // 10, _CIFAR_SEARCH_IMAGES)), seed)
-    mean, std = _statistics(train)
+    train, search, test = _three_parts(arrays.train, arrays.search, arrays.test, seed)
+    mean, std = _statistics(train.images[:])
     height, width, channels = train.images.shape[1:]
     return DataSplits(
         name=spec,
@@ -223,12 +179,46 @@ def _npz(spec: str, file: Path, seed: int) -> DataSplits:
     )
 
 
-def _statistics(images: ImageSet) -> tuple[tuple[float, ...], tuple[float, ...]]:
+def _images(spec: str, folder: Path, seed: int, side: int) -> DataSplits:
+    from .images_folder import load_images_folder  # needs Pillow
+
+    found = load_images_folder(folder, side)
+    parts = _three_parts(found.train, found.search, found.test, seed)
+    # Files come class by class, but the first few of a part must stand for all of it.
+    train, search, test = (in_random_order(part, seed) for part in parts)
+    return DataSplits(
+        name=spec,
+        train=train,
+        search=search,
+        test=test,
+        class_names=found.class_names,
+        seed=seed,
+        augmentation=Augmentation(flip=True, shift=0, crop_area=_CROP_AREA),
+        preprocessing=Preprocessing(
+            height=side, width=side, mean=_IMAGENET_MEAN, std=_IMAGENET_STD, class_names=found.class_names
+        ),
+        note=found.note,
+    )
+
+
+def _three_parts(
+    train: ImageSet, search: ImageSet | None, test: ImageSet | None, seed: int
+) -> tuple[ImageSet, ImageSet, ImageSet]:
+    """The parts that are there, and those that are not split off; without a test part everything is split."""
+    if test is None:
+        first, second, third = split_by_shares(train, _SHARES, seed)
+        return first, second, third
+    if search is None:
+        train, search = hold_out(train, max(1, min(len(train) // 10, _CIFAR_SEARCH_IMAGES)), seed)
+    return train, search, test
+
+
+def _statistics(pixels: NDArray[np.uint8]) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Mean and standard deviation per channel of values scaled to 0..1, exact, from histograms."""
     levels = np.arange(256) / 255
     means, deviations = [], []
-    for channel in range(images.images.shape[3]):
-        counts = np.bincount(images.images[..., channel].ravel(), minlength=256)
+    for channel in range(pixels.shape[3]):
+        counts = np.bincount(pixels[..., channel].ravel(), minlength=256)
         share = counts / counts.sum()
         mean = float(share @ levels)
         deviation = float(np.sqrt(share @ (levels - mean) ** 2))

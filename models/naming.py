@@ -9,7 +9,9 @@ from itertools import takewhile
 _LEAST_LIKENESS = 0.5
 
 
-def unknown_name(kind: str, name: str, known: Iterable[str], *, plural: str | None = None) -> str:
+def unknown_name(
+    kind: str, name: str, known: Iterable[str], *, plural: str | None = None, unlisted: Iterable[str] = ()
+) -> str:
     """Describe an unknown name: ``unknown model 'resnet21': did you mean 'resnet20'? known models: …``.
 
     Args:
@@ -17,9 +19,10 @@ def unknown_name(kind: str, name: str, known: Iterable[str], *, plural: str | No
         name: The unknown name.
         known: Allowed names, listed in this order.
         plural: Of ``kind``, where it does not end in s.
+        unlisted: More allowed names, too many to list; one of them may have been meant.
     """
     names = list(known)
-    near = _nearest(name, names)
+    near = _nearest(name, [*names, *unlisted])
     question = f"did you mean {near!r}? " if near else ""
     return f"unknown {kind} {name!r}: {question}known {plural or kind + 's'}: {', '.join(names) if names else 'none'}"
 

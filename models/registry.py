@@ -1,4 +1,4 @@
-"""Networks by name: our own families, and a user's ``package.module:factory``.
+"""Networks by name: our own families, torchvision's, and a user's ``package.module:factory``.
 
 A factory is a function whose keyword arguments are plain numbers, strings and booleans, so that a file can say how a
 network was made (:class:`ModelSpec`). A file may name registered networks only; a name with ``:`` runs code and is
@@ -11,7 +11,7 @@ import fnmatch
 import importlib
 import inspect
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -90,8 +90,19 @@ def register_model(factory: _F) -> _F:
 
 
 def list_models(pattern: str = "*") -> list[str]:
-    """Registered names that match a shell pattern such as ``resnet*``, sorted naturally (resnet20 after resnet18)."""
-    return sorted((name for name in _registered() if fnmatch.fnmatchcase(name, pattern)), key=_natural)
+    """Our own names that match a shell pattern such as ``resnet*``, sorted naturally (resnet20 after resnet18)."""
+    return _matching(_registered(), pattern)
+
+
+def list_torchvision_models(pattern: str = "*") -> list[str]:
+    """The names of torchvision's classification networks that match, sorted likewise; imports torchvision.
+
+    A network whose name one of ours has is ``torchvision.NAME``.
+
+    Raises:
+        ModelError: If torchvision cannot be imported.
+    """
+    return _matching(_torchvision_names(), pattern)
 
 
 def create_model(name: str, *, allow_code: bool = False, **arguments: Scalar) -> nn.Module:
@@ -119,6 +130,8 @@ def create_model(name: str, *, allow_code: bool = False, **arguments: Scalar) ->
     _check_arguments(name, factory, arguments)
     try:
         return factory(**arguments)
+    except ModelError:
+        raise
     except (ValueError, RuntimeError, MemoryError) as error:  # a dropout of 2, a layer larger than the memory
         reason = str(error).splitlines()[0] if str(error) else "not enough memory"
         raise ModelError(f"network {name!r} cannot be made with {arguments}: {reason}") from error
@@ -157,14 +170,29 @@ def _registered() -> dict[str, Factory]:
     return _factories
 
 
+def _torchvision_names() -> list[str]:
+    from .torchvision_networks import torchvision_names
+
+    return torchvision_names(_registered())
+
+
 def _find(name: str) -> Factory:
     known = _registered()
-    if name not in known:
-        raise ModelError(
-            f"{unknown_name('model', name, sorted(known, key=_natural))} (see 'act models'), "
-            "or package.module:factory for a network of your own"
-        )
-    return known[name]
+    if name in known:
+        return known[name]
+    stock = _torchvision_names()
+    if name in stock:
+        from .torchvision_networks import torchvision_factory
+
+        return torchvision_factory(name)
+    raise ModelError(
+        f"{unknown_name('model', name, sorted(known, key=_natural), unlisted=stock)}, torchvision's (see 'act "
+        "models'), or package.module:factory for a network of your own"
+    )
+
+
+def _matching(names: Iterable[str], pattern: str) -> list[str]:
+    return sorted((name for name in names if fnmatch.fnmatchcase(name, pattern)), key=_natural)
 
 
 def _check_arguments(name: str, factory: Factory, arguments: Mapping[str, Scalar]) -> None:

@@ -59,3 +59,9 @@ def hold_out(images: ImageSet, count: int, seed: int) -> tuple[ImageSet, ImageSe
         )
     held, rest = stratified_parts(images.labels, (count, len(images) - count), seed)
     return images.subset(rest), images.subset(held)
+
+
+def in_random_order(images: ImageSet, seed: int) -> ImageSet:
+    """The same images in an order that the seed decides."""
+    (order,) = stratified_parts(images.labels, (len(images),), seed)
+    return images.subset(order)

@@ -27,6 +27,7 @@ from torch import Tensor, nn
 
 from .normalization import Normalization, parse_normalization
 from .preprocessing import Preprocessing, PreprocessingError
+from .published_weights import adapt_keys
 
 PREPROCESSING_KEY = "act.preprocessing"
 _NORMALIZATION_KEY = "normalization"
@@ -125,18 +126,20 @@ def load_into(model: nn.Module, weights: Weights) -> None:
 
     Args:
         model: The network; its ``num_batches_tracked`` may be missing in the file.
-        weights: From :func:`load_weights`.
+        weights: From :func:`load_weights`; published files of torchvision's networks may have old keys and auxiliary
+            classifiers (see ``published_weights``).
 
     Raises:
         WeightsError: If keys or shapes differ, or a value is not finite.
     """
     place = weights.path or "the state dict"
     own = model.state_dict()
-    missing = [key for key in own if key not in weights.state and not key.endswith(_OPTIONAL_SUFFIX)]
-    unexpected = [key for key in weights.state if key not in own]
+    state = adapt_keys(weights.state, own)
+    missing = [key for key in own if key not in state and not key.endswith(_OPTIONAL_SUFFIX)]
+    unexpected = [key for key in state if key not in own]
     shapes = [
         f"{key} is {tuple(value.shape)}, not {tuple(own[key].shape)}"
-        for key, value in weights.state.items()
+        for key, value in state.items()
         if key in own and value.shape != own[key].shape
     ]
     problems = [
@@ -149,10 +152,10 @@ def load_into(model: nn.Module, weights: Weights) -> None:
             f"{place} does not fit the network: {'; '.join(problems)}; check the network's name and arguments "
             "(number of classes, channels, stem)"
         )
-    broken = [key for key, value in weights.state.items() if not _is_finite(value)]
+    broken = [key for key, value in state.items() if not _is_finite(value)]
     if broken:
         raise WeightsError(f"{place} holds values that are not finite, in {_few(broken)}: the training diverged")
-    _copy(model, weights.state, str(place))
+    _copy(model, state, str(place))
 
 
 def save_weights(path: str | Path, state: Mapping[str, Tensor], *, metadata: Mapping[str, str] | None = None) -> None:
@@ -277,9 +280,12 @@ def _few(names: Sequence[str]) -> str:
 
 
 def _copy(model: nn.Module, state: Mapping[str, Tensor], place: str) -> None:
-    before = {key: value.clone() for key, value in model.state_dict().items()}
+    # state_dict() carries the versions of the layers, without which MNASNet refuses any state.
+    before, after = model.state_dict(), model.state_dict()
+    before.update({key: value.clone() for key, value in before.items()})
+    after.update(state)
     try:
-        model.load_state_dict({**before, **state}, strict=True)
+        model.load_state_dict(after, strict=True)
     except RuntimeError as error:  # a layer refuses its values, such as column indices out of range
         model.load_state_dict(before, strict=True)
         reason = "; ".join(line.strip() for line in str(error).splitlines()[1:]) or str(error)

@@ -1,13 +1,24 @@
-"""Batches of images for training and evaluation: uint8 in memory, augmented and normalised batch by batch."""
+"""Batches of images for training and evaluation: uint8, augmented and normalised batch by batch.
 
-from collections.abc import Iterator
+Images in memory are moved to the device once. Images that are decoded when asked for are decoded batch by batch, in
+another thread, while the device works on the batch before; order and values do not depend on how fast either is.
+"""
+
+import copy
+from collections.abc import Callable, Iterator, Sequence
+from typing import Protocol
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 
 from ..models.data import Augmentation, DataError, ImageSet
+from ..models.image_set import LazyImages, judged_at_once
+from ..models.prefetch import prefetched
 from ..models.preprocessing import Preprocessing
+
+_DECODED_AT_ONCE = 256
 
 
 class Batches:
@@ -19,8 +30,7 @@ class Batches:
 
     def __init__(self, images: ImageSet, preprocessing: Preprocessing, device: torch.device) -> None:
         _check_fit(images, preprocessing)
-        array = np.ascontiguousarray(images.images.transpose(0, 3, 1, 2))
-        self._images = torch.from_numpy(array).to(device)  # (n, c, h, w) uint8
+        self._pixels = _pixels_of(images, device)
         self._labels = torch.from_numpy(images.labels).to(device)  # (n,) int64
         self._preprocessing = preprocessing
         shape = (1, len(preprocessing.mean), 1, 1)
@@ -30,24 +40,31 @@ class Batches:
     def __len__(self) -> int:
         return len(self._labels)
 
+    def at_once(self, most: int) -> int:
+        """Images that are judged in one batch: `most`, fewer where the network's input is large."""
+        return judged_at_once(most, self._preprocessing.height, self._preprocessing.width)
+
+    def first(self, count: int) -> "Batches":
+        """The first `count` images, decoded once and kept on the device: for what is judged again and again."""
+        part = copy.copy(self)
+        part._labels = self._labels[:count]
+        part._pixels = self._pixels.kept(len(part))
+        return part
+
     def in_order(self, batch_size: int, *, limit: int | None = None) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         """Yield `(float images (b, c, h, w), labels (b,))` in the order of the set, the first `limit` images only."""
-        count = min(len(self), limit or len(self))
-        for start in range(0, count, batch_size):
-            part = slice(start, min(start + batch_size, count))
-            yield self._prepare(self._images[part]), self._labels[part]
+        parts = _slices(min(len(self), limit or len(self)), batch_size)
+        for part, images in zip(parts, self._pixels.plain(parts), strict=True):
+            yield self._prepare(images), self._labels[part]
 
     def shuffled(
         self, batch_size: int, augmentation: Augmentation, generator: torch.Generator
     ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         """Yield augmented batches in random order; a last batch of one image is left out (batch norm needs two)."""
         order = torch.randperm(len(self), generator=generator)
-        for part in torch.split(order, batch_size):
-            if len(part) < 2:
-                return
-            chosen = part.to(self._images.device)
-            images = _augment(self._images[chosen], augmentation, generator)
-            yield self._prepare(images), self._labels[chosen]
+        parts = [part for part in torch.split(order, batch_size) if len(part) > 1]
+        for part, images in zip(parts, self._pixels.varied(parts, augmentation, generator), strict=True):
+            yield self._prepare(images), self._labels[part.to(self._labels.device)]
 
     def _prepare(self, images: torch.Tensor) -> torch.Tensor:
         record = self._preprocessing
@@ -60,6 +77,90 @@ class Batches:
         return values.contiguous(memory_format=torch.channels_last)
 
 
+class _Pixels(Protocol):
+    """Where the images of a set are; all tensors are `(b, c, h, w)` uint8 on the device."""
+
+    def plain(self, parts: Sequence[slice]) -> Iterator[torch.Tensor]:
+        """Yield the images of each part."""
+
+    def varied(
+        self, parts: Sequence[torch.Tensor], augmentation: Augmentation, generator: torch.Generator
+    ) -> Iterator[torch.Tensor]:
+        """Yield the augmented images of each part, which are indices `(b,)`."""
+
+    def kept(self, count: int) -> "_ResidentPixels":
+        """The first `count` images, on the device."""
+
+
+class _ResidentPixels:
+    """All images on the device."""
+
+    def __init__(self, images: torch.Tensor) -> None:
+        self._images = images
+
+    def plain(self, parts: Sequence[slice]) -> Iterator[torch.Tensor]:
+        return (self._images[part] for part in parts)
+
+    def varied(
+        self, parts: Sequence[torch.Tensor], augmentation: Augmentation, generator: torch.Generator
+    ) -> Iterator[torch.Tensor]:
+        if augmentation.crop_area is not None:
+            raise DataError("random crops are taken of image files (images:DIR); images in memory are shifted instead")
+        for part in parts:
+            yield _augment(self._images[part.to(self._images.device)], augmentation, generator)
+
+    def kept(self, count: int) -> "_ResidentPixels":
+        return _ResidentPixels(self._images[:count])
+
+
+class _DecodedPixels:
+    """Images that are decoded batch by batch, ahead of their use."""
+
+    def __init__(self, images: LazyImages, device: torch.device) -> None:
+        self._images = images
+        self._device = device
+
+    def plain(self, parts: Sequence[slice]) -> Iterator[torch.Tensor]:
+        for pixels in prefetched(self._images.__getitem__, parts):
+            yield self._placed(pixels)
+
+    def varied(
+        self, parts: Sequence[torch.Tensor], augmentation: Augmentation, generator: torch.Generator
+    ) -> Iterator[torch.Tensor]:
+        area = augmentation.crop_area
+        decode = self._whole(parts) if area is None else self._cropping(parts, area, generator)
+        for pixels in prefetched(decode, range(len(parts))):
+            yield _augment(self._placed(pixels), augmentation, generator)
+
+    def _whole(self, parts: Sequence[torch.Tensor]) -> Callable[[int], NDArray[np.uint8]]:
+        return lambda index: self._images[parts[index].numpy()]
+
+    def _cropping(
+        self, parts: Sequence[torch.Tensor], area: tuple[float, float], generator: torch.Generator
+    ) -> Callable[[int], NDArray[np.uint8]]:
+        # All drawn before anything is decoded: the generator is used in the caller's thread alone, in one order.
+        draws = [torch.rand(len(part), 4, generator=generator, dtype=torch.float64).numpy() for part in parts]
+        return lambda index: self._images.random_crops(parts[index].numpy(), draws[index], area)
+
+    def kept(self, count: int) -> _ResidentPixels:
+        parts = list(self.plain(_slices(count, _DECODED_AT_ONCE)))
+        return _ResidentPixels(torch.cat(parts) if parts else self._placed(self._images[:0]))
+
+    def _placed(self, pixels: NDArray[np.uint8]) -> torch.Tensor:
+        return torch.from_numpy(pixels).to(self._device).permute(0, 3, 1, 2)
+
+
+def _pixels_of(images: ImageSet, device: torch.device) -> _Pixels:
+    array = images.images
+    if not isinstance(array, np.ndarray):
+        return _DecodedPixels(array, device)
+    return _ResidentPixels(torch.from_numpy(np.ascontiguousarray(array.transpose(0, 3, 1, 2))).to(device))
+
+
+def _slices(count: int, size: int) -> list[slice]:
+    return [slice(start, min(start + size, count)) for start in range(0, count, size)]
+
+
 def _check_fit(images: ImageSet, record: Preprocessing) -> None:
     height, width, channels = images.images.shape[1:]
     if channels != len(record.mean):
@@ -69,7 +170,7 @@ def _check_fit(images: ImageSet, record: Preprocessing) -> None:
     if record.resize == "none" and (height, width) != (record.height, record.width):
         raise DataError(
             f"the images are {height}x{width}, but the network's preprocessing expects {record.height}x{record.width} "
-            "and does not resize: give images of that size"
+            "and does not resize: give images of that size (for images:DIR with --image-size)"
         )
 
 

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from ..compiler.errors import OnnxInputError
 from ..device.package_format import read_package
 from ..models.image_set import ImageSet
+from ..models.prefetch import prefetched
 from ..models.preprocessing import Preprocessing
 from .errors import UsageError
 
@@ -113,7 +114,7 @@ def judge(
 
     Args:
         classifier: What to judge.
-        images: uint8 images with labels.
+        images: uint8 images with labels; image files are decoded ahead of their use.
         preprocessing: Used where the classifier brings none.
         classes: Classes of the data; the network must have as many outputs.
         batch_size: Images at a time.
@@ -124,9 +125,9 @@ def judge(
     """
     record = classifier.preprocessing or preprocessing
     correct = 0
-    for start in range(0, len(images), batch_size):
-        part = slice(start, start + batch_size)
-        logits = classifier(record.apply(images.images[part]))
+    parts = [slice(start, start + batch_size) for start in range(0, len(images), batch_size)]
+    for part, pixels in zip(parts, prefetched(lambda part: images.images[part], parts), strict=True):
+        logits = classifier(record.apply(pixels))
         if logits.ndim != 2 or logits.shape[1] != classes:
             raise UsageError(f"the network has outputs of shape {logits.shape[1:]}, but the data has {classes} classes")
         correct += int((logits.argmax(axis=1) == images.labels[part]).sum())

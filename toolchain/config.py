@@ -35,12 +35,13 @@ class NetworkConfig(_Section):
 
 
 class DataConfig(_Section):
-    """Which data. `search` and `test` parts never train anything."""
+    """Which data. `search` and `test` parts never train anything; `image_size` is for folders of image files."""
 
     spec: str = "digits"
     search_data: str | None = None
     download: bool = False
     limit_train: int | None = Field(default=None, ge=1)
+    image_size: int | None = Field(default=None, ge=1)
 
 
 class GoalConfig(_Section):

@@ -30,10 +30,10 @@ class Evaluation:
 def evaluate(
     module: nn.Module, batches: Batches, *, precision: str = "fp32", batch_size: int = 500, limit: int | None = None
 ) -> Evaluation:
-    """Judge `module` in evaluation mode on the first `limit` images of `batches`."""
+    """Judge `module` in evaluation mode on the first `limit` images of `batches`, at most `batch_size` at a time."""
     correct, loss, count = 0, 0.0, 0
     with evaluating(module), torch.no_grad():
-        for images, labels in batches.in_order(batch_size, limit=limit):
+        for images, labels in batches.in_order(batches.at_once(batch_size), limit=limit):
             with autocast(images.device, precision):
                 logits = module(images)
             logits = logits.float()
@@ -71,7 +71,7 @@ def recalibrate_batch_norm(
             norm.reset_running_stats()
             norm.momentum = None  # a plain average over the batches
             norm.train()
-        for inputs, _ in batches.in_order(batch_size, limit=images):
+        for inputs, _ in batches.in_order(batches.at_once(batch_size), limit=images):
             if len(inputs) > 1:
                 with autocast(inputs.device, precision):
                     module(inputs)

@@ -53,14 +53,16 @@ def load_network(
     Raises:
         ModelError, WeightsError, CaptureError: See there.
     """
-    derived = default_arguments(name, num_classes=num_classes, image_shape=image_shape)
+    loaded = None if weights is None else load_weights(weights)
+    if loaded is not None:
+        preprocessing = loaded.preprocessing_for(preprocessing)
+    # Some networks are built for one size: that of what they get, to which images may be resized.
+    shape = (image_shape[0], preprocessing.height, preprocessing.width)
+    derived = default_arguments(name, num_classes=num_classes, image_shape=shape)
     spec = ModelSpec(name=name, arguments={**derived, **(arguments or {})})
     model = _create(spec, allow_code=allow_code, seed=seed)
-    if weights is not None:
-        loaded = load_weights(weights)
+    if loaded is not None:
         load_into(model, loaded)
-        preprocessing = loaded.preprocessing_for(preprocessing)
-    shape = (image_shape[0], preprocessing.height, preprocessing.width)
     return LoadedNetwork(network=capture(model.eval(), shape), spec=spec, preprocessing=preprocessing)
 
 

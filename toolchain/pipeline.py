@@ -11,16 +11,16 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
 import torch
 
 from ..compiler.targets import get_target
 from ..device.devices import open_device
-from ..models.data import DataSplits, ImageSet, load_data
+from ..models.data import DataSplits, is_folder_of_images, load_data
+from ..models.image_set import join
 from .batches import Batches
 from .capture import CapturedNetwork
 from .closing import Outcome, close_run
-from .config import CompressConfig
+from .config import CompressConfig, ConfigError
 from .coupling import find_coupling
 from .delivery import compile_problem
 from .equality_chain import EqualityCheck
@@ -296,15 +296,24 @@ class Pipeline:
 def load_splits(config: CompressConfig) -> DataSplits:
     """The data of a configuration; `--search-data` replaces the search part."""
     data = config.data
-    splits = load_data(data.spec, seed=config.seed, download=data.download, limit_train=data.limit_train)
+    splits = load_data(
+        data.spec,
+        seed=config.seed,
+        download=data.download,
+        limit_train=data.limit_train,
+        image_size=data.image_size,
+    )
     if data.search_data is None:
         return splits
-    other = load_data(data.search_data, seed=config.seed, download=data.download)
-    parts = (other.train, other.search, other.test)
-    everything = ImageSet(
-        images=np.concatenate([part.images for part in parts]), labels=np.concatenate([part.labels for part in parts])
-    )
-    return replace(splits, search=everything)
+    side = splits.image_shape[1] if is_folder_of_images(data.search_data) else None
+    other = load_data(data.search_data, seed=config.seed, download=data.download, image_size=side)
+    folders = is_folder_of_images(data.spec) and side is not None
+    if folders and other.class_names != splits.class_names:
+        raise ConfigError(
+            f"--search-data {data.search_data} must have the class folders of --data {data.spec}, but only one of them "
+            f"has {', '.join(sorted(set(other.class_names) ^ set(splits.class_names)))}"
+        )
+    return replace(splits, search=join([other.train, other.search, other.test]))
 
 
 def load_source(config: CompressConfig, data: DataSplits, *, allow_code: bool) -> LoadedNetwork:

@@ -44,7 +44,7 @@ def test_fewer_training_images_keep_the_proportion_and_the_other_parts() -> None
     [
         ("digit", "unknown data 'digit': did you mean 'digits'"),
         ("", "unknown data ''"),
-        ("imagenet:x", "known data: digits, cifar10:DIR, npz:FILE"),
+        ("imagenet:x", "known data: digits, cifar10:DIR, npz:FILE, images:DIR"),
         ("folder/own.npz", "write 'npz:folder/own.npz'"),
         ("digits:somewhere", "write 'digits'"),
         ("cifar10", "write 'cifar10:DIR'"),

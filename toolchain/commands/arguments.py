@@ -56,9 +56,16 @@ def add_path_to_group(group: argparse._ArgumentGroup, name: str, *, help: str) -
 
 
 def add_data(parser: argparse.ArgumentParser, *, default: str | None = None) -> None:
-    """Add `--data` and `--download`."""
+    """Add `--data`, `--image-size`, `--download` and `--seed`."""
     note = f" (default: {default})" if default else ""
-    parser.add_argument("--data", metavar="SPEC", default=default, help=f"digits, cifar10:DIR or npz:FILE{note}")
+    forms = "digits, cifar10:DIR, npz:FILE or images:DIR"
+    parser.add_argument("--data", metavar="SPEC", default=default, help=f"{forms}{note}")
+    parser.add_argument(
+        "--image-size",
+        type=positive,
+        metavar="N",
+        help="side that images of images:DIR are brought to (default: as the network expects)",
+    )
     parser.add_argument("--download", action="store_true", help="fetch the data where it is missing")
     parser.add_argument("--seed", type=natural, default=None, metavar="N", help="seed of the split into parts")
 

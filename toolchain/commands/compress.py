@@ -11,6 +11,7 @@ from ..config import CompressConfig, ConfigError, resolve
 from ..errors import ExitCode
 from ..progress import Progress
 from ..run_folder import RunFolder, RunFolderError
+from .arguments import positive
 
 NAME = "compress"
 HELP = "search, prune, compact, export, compile and measure a network"
@@ -20,6 +21,7 @@ EXAMPLES = """examples:
       the demonstration: handwritten digits and a ResNet-20 that it trains first
   act compress resnet20 --weights r20.safetensors --data cifar10:DIR --target adreno640 --macs-x 2
   act compress my_package.nets:make_net --weights net.pt --data npz:images.npz --target adreno640
+  act compress efficientnet_b0 --weights net.pth --data images:photos --image-size 224 --max-accuracy-drop 1
 
 Without --params-x, --macs-x or --latency-ms the objective is made as small as --max-accuracy-drop allows (1 point).
 """
@@ -56,7 +58,10 @@ def add_network_arguments(parser: argparse.ArgumentParser) -> None:
     source.add_argument(
         "--weights", type=Path, metavar="FILE", help="safetensors or torch file; without it, trains first"
     )
-    source.add_argument("--data", metavar="SPEC", help="digits, cifar10:DIR or npz:FILE; default digits")
+    source.add_argument("--data", metavar="SPEC", help="digits, cifar10:DIR, npz:FILE or images:DIR; default digits")
+    source.add_argument(
+        "--image-size", type=positive, metavar="N", help="side that images of images:DIR are brought to; default 224"
+    )
     source.add_argument("--search-data", metavar="SPEC", help="data that decides, in place of a part of --data")
     source.add_argument("--download", action="store_true", help="fetch the data set where it is missing")
     source.add_argument(
@@ -111,7 +116,12 @@ def _compress(config: CompressConfig, folder: RunFolder, args: argparse.Namespac
 def flags_of(args: argparse.Namespace) -> dict[str, Any]:
     """The values given on the command line, nested as the configuration is."""
     network = {"model": args.model, "weights": args.weights, "arguments": _constructor_arguments(args.argument) or None}
-    data = {"spec": args.data, "search_data": args.search_data, "download": args.download or None}
+    data = {
+        "spec": args.data,
+        "search_data": args.search_data,
+        "download": args.download or None,
+        "image_size": args.image_size,
+    }
     goal_names = ("target", "device", "objective", "params_x", "macs_x", "latency_ms", "max_accuracy_drop")
     goal = {name: getattr(args, name, None) for name in goal_names}
     prune = {"granularity": getattr(args, "granularity", None)}

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 NAME = "eval"
 HELP = "judge a network, a run, an ONNX file or a package"
-_DEFAULT_BATCH = 500
+_MOST_AT_ONCE = 500
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,6 +26,7 @@ class _DataChoice:
     spec: str
     seed: int
     download: bool
+    image_size: int | None
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -34,7 +35,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_data(parser)
     parser.add_argument("--part", choices=("test", "search"), default="test", help="part of the data (default: test)")
     parser.add_argument("--limit", type=positive, metavar="N", help="judge the first N images only")
-    parser.add_argument("--batch", type=positive, default=_DEFAULT_BATCH, metavar="N", help="images at a time")
+    parser.add_argument(
+        "--batch", type=positive, metavar="N", help=f"images at a time (default: up to {_MOST_AT_ONCE})"
+    )
     parser.add_argument("--device", metavar="ID", help="device that runs a package (default: the first local one)")
     add_network(parser)
     add_json(parser)
@@ -48,19 +51,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace, progress: Progress) -> int:
     """Judge and print the accuracy."""
     from ...models.data import load_data
+    from ...models.image_set import judged_at_once
     from ..classifiers import judge
 
     kind = kind_of(args.source)
     choice = _choose_data(args, kind)
-    data = load_data(choice.spec, seed=choice.seed, download=choice.download)
+    data = load_data(choice.spec, seed=choice.seed, download=choice.download, image_size=choice.image_size)
+    classifier = _open(args, kind, data)
+    record = classifier.preprocessing
+    if record is None:
+        progress.warn(f"{args.source} carries no preprocessing record; that of the data is used")
+    elif choice.image_size is None and record.height == record.width:
+        data = data.resized(record.height)
     whole = data.test if args.part == "test" else data.search
     images = whole if args.limit is None else _first(whole, args.limit)
-    classifier = _open(args, kind, data)
-    if classifier.preprocessing is None:
-        progress.warn(f"{args.source} carries no preprocessing record; that of the data is used")
+    batch = args.batch or judged_at_once(_MOST_AT_ONCE, *data.image_shape[1:])
     began = time.perf_counter()
     with progress.stage(f"judge {len(images):,} {args.part} images"):
-        correct = judge(classifier, images, data.preprocessing, classes=data.num_classes, batch_size=args.batch)
+        correct = judge(classifier, images, data.preprocessing, classes=data.num_classes, batch_size=batch)
     seconds = time.perf_counter() - began
     result = {
         "source": args.source,
@@ -113,7 +121,12 @@ def _choose_data(args: argparse.Namespace, kind: Kind) -> _DataChoice:
 
         config = load_resolved(Path(args.source) / "config.toml", model_from_flag=args.model)
         seed = config.seed if args.seed is None else args.seed
-        return _DataChoice(spec=config.data.spec, seed=seed, download=args.download or config.data.download)
+        return _DataChoice(
+            spec=config.data.spec,
+            seed=seed,
+            download=args.download or config.data.download,
+            image_size=args.image_size or config.data.image_size,
+        )
     if args.data is None:
-        raise UsageError("say what to judge it on: --data digits, --data cifar10:DIR or --data npz:FILE")
-    return _DataChoice(spec=args.data, seed=args.seed or 0, download=args.download)
+        raise UsageError("say what to judge it on: --data digits, cifar10:DIR, npz:FILE or images:DIR")
+    return _DataChoice(spec=args.data, seed=args.seed or 0, download=args.download, image_size=args.image_size)

@@ -149,7 +149,16 @@ def _usual_input(name: str, shape: tuple[int, int, int] | None = None) -> tuple[
         return (3, 32, 32), 10
     if ":" in name:
         raise UsageError(f"give the image size of {name} with --input-shape, as in --input-shape 3,32,32")
-    return (3, 224, 224), 1000
+    side = _usual_side(name)
+    return (3, side, side), 1000
+
+
+def _usual_side(name: str) -> int:
+    """Height and width that a network for large images is usually run at."""
+    from ...models.registry import list_models
+    from ...models.torchvision_networks import usual_side
+
+    return 224 if name in list_models() else usual_side(name)
 
 
 def _plain_record(shape: tuple[int, int, int]) -> "Preprocessing":

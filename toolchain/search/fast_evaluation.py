@@ -38,7 +38,7 @@ class FastEvaluation:
     ) -> None:
         self._network = network
         self._coupling = coupling
-        self._train, self._search = train, search
+        self._train, self._search = train.first(recalibration_images), search.first(images)
         self._images, self._recalibration_images = images, recalibration_images
         copied = copy.deepcopy(network.module).to(device)
         self._module = copied.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
