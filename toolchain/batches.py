@@ -1,6 +1,7 @@
 """Batches of images for training and evaluation: uint8 in memory, augmented and normalised batch by batch."""
 
 from collections.abc import Iterator
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -8,6 +9,13 @@ import torch.nn.functional as F
 
 from ..models.data import Augmentation, DataError, ImageSet
 from ..models.preprocessing import Preprocessing
+
+
+class OrderedBatches(Protocol):
+    """Preprocessed images with their labels, in a fixed order."""
+
+    def in_order(self, batch_size: int, *, limit: int | None = None) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        """Yield `(float images (b, c, h, w), labels (b,))`, the first `limit` images only."""
 
 
 class Batches:
