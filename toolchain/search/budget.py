@@ -83,4 +83,4 @@ class Budget:
 
     def excess(self, costs: Costs) -> float:
         """How far costs are over the limits: the sum of `log(cost / limit)` over those that do not hold."""
-        return sum(max(0.0, math.log(costs[kind] / limit)) for kind, limit in self.limits.items())
+        return sum(math.log(costs[kind] / limit) for kind, limit in self.limits.items() if costs[kind] > limit)

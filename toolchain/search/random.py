@@ -1,5 +1,6 @@
 """Random search: independent actions, each projected onto the budget. The baseline of every guided search."""
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,6 +19,8 @@ class RandomSearch:
     ) -> SearchResult:
         """See `Strategy.run`."""
         log = Trials(problem.evaluate, trials, journal)
+        least = math.inf
         while log.left:
-            log.run(problem.project(problem.random(rng)))
+            log.run(problem.project(problem.random(rng)), reject_above=least)
+            least = log.best.outcome.energy
         return SearchResult(best=log.best.candidate, outcome=log.best.outcome)
