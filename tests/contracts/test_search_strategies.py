@@ -4,7 +4,7 @@ import dataclasses
 import importlib.util
 import itertools
 import tracemalloc
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +29,7 @@ LAYERS = ("stem", "body.0", "body.1", "head")
 SHARE = {"stem": 0.1, "body.0": 0.5, "body.1": 0.3, "head": 0.1}
 # How much each knob's pruning hurts: cheap where there is most to gain, but for one.
 HURT = {"stem": 3.0, "body.0": 0.6, "body.1": 2.0, "head": 0.3}
-TRIALS = 40
+TRIALS = 24
 
 
 def _layer(name: str) -> LayerShape:
@@ -101,7 +101,7 @@ every_strategy = pytest.mark.parametrize("make", STRATEGIES)
 
 
 def run(
-    make: Callable[[], Strategy], toy: Toy, *, trials: int = TRIALS, seed: int = 3, replay: list[dict[str, Any]] = []
+    make: Callable[[], Strategy], toy: Toy, *, trials: int = TRIALS, seed: int = 3, replay: Sequence[dict[str, Any]] = ()
 ) -> tuple[SearchResult, list[dict[str, Any]]]:
     written: list[dict[str, Any]] = []
     journal = TrialJournal(replay=replay, append=written.append)
@@ -239,6 +239,24 @@ def test_guided_searches_beat_uniform_pruning(make: Callable[[], Strategy]) -> N
     uniform = toy.judge(toy.problem.project(toy.problem.uniform()), np.inf)
     result, _ = run(make, toy, trials=120)
     assert result.outcome.energy < uniform.energy - 0.03
+
+
+class Hasty(Toy):
+    """Gives candidates above the search's limit up, with an estimate."""
+
+    def judge(self, proposal: Proposal, reject_above: float) -> Outcome:
+        outcome = super().judge(proposal, reject_above)
+        hopeless = outcome.energy > reject_above
+        return dataclasses.replace(outcome, energy=outcome.energy + 1) if hopeless else outcome
+
+
+@pytest.mark.parametrize("make", [param for param in STRATEGIES if param.id in ("annealing", "random")])
+def test_giving_hopeless_candidates_up_changes_no_decision(make: Callable[[], Strategy]) -> None:
+    expected, journal = run(make, Toy(), trials=100)
+    result, hasty = run(make, Hasty(), trials=100)
+    assert result == expected
+    assert [record["accepted"] for record in hasty] == [record["accepted"] for record in journal]
+    assert sum(record["energy"] for record in hasty) > sum(record["energy"] for record in journal) + 1
 
 
 def test_strategies_are_values() -> None:

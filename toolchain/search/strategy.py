@@ -69,7 +69,8 @@ def affordable_trials(problem: SearchProblem, seconds: float, seed: int) -> int:
     """How many evaluations fit in `seconds`, from the time of a few; at least 1.
 
     A time budget becomes a number of evaluations once, before the search. Journalled by the caller, it makes a
-    resumed search end as an uninterrupted one does, whatever the machine is busy with.
+    resumed search end as an uninterrupted one does, whatever the machine is busy with. The time of a strategy's own work
+    (an agent that learns) comes on top.
 
     Args:
         problem: What will be searched.
