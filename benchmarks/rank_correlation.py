@@ -44,7 +44,8 @@ def main() -> None:
         epochs = bench.epochs(args.epochs)
     retrained = [row["retrained_accuracy"] for row in rows]
     correlations = {
-        name: correlation([row[name] for row in rows], retrained) for name in ("reestimated_accuracy", "stored_accuracy")
+        name: correlation([row[name] for row in rows], retrained)
+        for name in ("reestimated_accuracy", "stored_accuracy")
     }
     results = {
         "network": config.network.model,

@@ -103,7 +103,7 @@ def measured(
     return row
 
 
-def _peak(maker: Any, problem: SearchProblem, trials: int) -> int:  # noqa: ANN401
+def _peak(maker: Any, problem: SearchProblem, trials: int) -> int:
     tracemalloc.start()
     maker.run(problem, trials, np.random.default_rng(0), TrialJournal())
     peak = tracemalloc.get_traced_memory()[1]

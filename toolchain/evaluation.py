@@ -28,7 +28,12 @@ class Evaluation:
 
 
 def evaluate(
-    module: nn.Module, batches: OrderedBatches, *, precision: str = "fp32", batch_size: int = 500, limit: int | None = None
+    module: nn.Module,
+    batches: OrderedBatches,
+    *,
+    precision: str = "fp32",
+    batch_size: int = 500,
+    limit: int | None = None,
 ) -> Evaluation:
     """Judge `module` in evaluation mode on the first `limit` images of `batches`."""
     correct, loss, count = 0, 0.0, 0

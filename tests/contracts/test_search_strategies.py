@@ -29,7 +29,7 @@ LAYERS = ("stem", "body.0", "body.1", "head")
 SHARE = {"stem": 0.1, "body.0": 0.5, "body.1": 0.3, "head": 0.1}
 # How much each knob's pruning hurts: cheap where there is most to gain, but for one.
 HURT = {"stem": 3.0, "body.0": 0.6, "body.1": 2.0, "head": 0.3}
-TRIALS = 24
+TRIALS = 14
 
 
 def _layer(name: str) -> LayerShape:
@@ -101,7 +101,12 @@ every_strategy = pytest.mark.parametrize("make", STRATEGIES)
 
 
 def run(
-    make: Callable[[], Strategy], toy: Toy, *, trials: int = TRIALS, seed: int = 3, replay: Sequence[dict[str, Any]] = ()
+    make: Callable[[], Strategy],
+    toy: Toy,
+    *,
+    trials: int = TRIALS,
+    seed: int = 3,
+    replay: Sequence[dict[str, Any]] = (),
 ) -> tuple[SearchResult, list[dict[str, Any]]]:
     written: list[dict[str, Any]] = []
     journal = TrialJournal(replay=replay, append=written.append)
@@ -118,7 +123,7 @@ def test_equal_seeds_give_equal_searches(make: Callable[[], Strategy]) -> None:
 
 
 @every_strategy
-@pytest.mark.parametrize("trials", [1, 2, 3, 7, TRIALS])
+@pytest.mark.parametrize("trials", [1, 2, 5, TRIALS])
 def test_the_budget_of_trials_is_kept_and_every_trial_journalled(make: Callable[[], Strategy], trials: int) -> None:
     toy = Toy()
     _, journal = run(make, toy, trials=trials)
@@ -155,7 +160,7 @@ def test_the_best_is_no_worse_than_the_first_and_is_the_best_of_the_journal(make
 @every_strategy
 def test_a_search_cut_anywhere_ends_the_same_and_judges_nothing_twice(make: Callable[[], Strategy]) -> None:
     expected, journal = run(make, Toy())
-    for cut in {0, 1, len(journal) // 3, len(journal) - 1, len(journal)} & set(range(len(journal) + 1)):
+    for cut in {0, len(journal) // 3, len(journal)}:
         toy = Toy()
         result, written = run(make, toy, replay=journal[:cut])
         assert result == expected
@@ -230,7 +235,7 @@ def test_memory_does_not_grow_with_trials(make: Callable[[], Strategy]) -> None:
             tracemalloc.stop()
 
     peak(8)  # imports
-    assert peak(96) - peak(24) < 24 * ballast
+    assert peak(24) - peak(8) < 8 * ballast
 
 
 @pytest.mark.parametrize("make", [param for param in STRATEGIES if param.id in ("annealing", "greedy", "genetic")])

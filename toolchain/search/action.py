@@ -55,7 +55,9 @@ class ActionSpace:
 
     def random(self, rng: np.random.Generator) -> Action:
         """Independent ratios, uniform over all that is allowed."""
-        return Action(filter_ratio=_random_ratios(self.group_share, rng), column_ratio=_random_ratios(self.layer_share, rng))
+        return Action(
+            filter_ratio=_random_ratios(self.group_share, rng), column_ratio=_random_ratios(self.layer_share, rng)
+        )
 
     def initial(self, rng: np.random.Generator) -> Action:
         """Random ratios, in the order of the shares: what has more has no lower ratio (AutoCompress, section 3.2)."""

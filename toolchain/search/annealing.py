@@ -54,9 +54,7 @@ class Annealing:
 
     decay: float = 0.7
 
-    def run(
-        self, problem: SearchProblem, trials: int, rng: np.random.Generator, journal: TrialJournal
-    ) -> SearchResult:
+    def run(self, problem: SearchProblem, trials: int, rng: np.random.Generator, journal: TrialJournal) -> SearchResult:
         """See `Strategy.run`."""
 
         def neighbour(proposal: Proposal, step: float, rng: np.random.Generator) -> Proposal:

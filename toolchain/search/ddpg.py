@@ -39,9 +39,7 @@ class Ddpg:
     def __post_init__(self) -> None:
         require("stable_baselines3", extra="rl", what="the DDPG search")
 
-    def run(
-        self, problem: SearchProblem, trials: int, rng: np.random.Generator, journal: TrialJournal
-    ) -> SearchResult:
+    def run(self, problem: SearchProblem, trials: int, rng: np.random.Generator, journal: TrialJournal) -> SearchResult:
         """See `Strategy.run`."""
         from .ddpg_agent import train_agent
 

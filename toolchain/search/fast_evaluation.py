@@ -115,7 +115,9 @@ class _Tally:
 
     def add(self, logits: torch.Tensor, labels: torch.Tensor) -> None:
         """Count logits ``(n, classes)`` against labels ``(n,)``."""
-        losses = torch.nan_to_num(F.cross_entropy(logits, labels, reduction="none"), nan=WORST_LOSS).clamp(max=WORST_LOSS)
+        losses = torch.nan_to_num(F.cross_entropy(logits, labels, reduction="none"), nan=WORST_LOSS).clamp(
+            max=WORST_LOSS
+        )
         wrong = (logits.argmax(1) != labels).float()
         self.count += len(labels)
         self.correct += len(labels) - int(wrong.sum())

@@ -65,9 +65,7 @@ class Genetic:
     def __post_init__(self) -> None:
         require("pymoo", extra="search", what="the genetic search")
 
-    def run(
-        self, problem: SearchProblem, trials: int, rng: np.random.Generator, journal: TrialJournal
-    ) -> SearchResult:
+    def run(self, problem: SearchProblem, trials: int, rng: np.random.Generator, journal: TrialJournal) -> SearchResult:
         """See `Strategy.run`; `front` of the result holds the Pareto front."""
         log = Trials(problem.evaluate, trials, journal)
         front = ParetoFront()

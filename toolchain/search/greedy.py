@@ -33,9 +33,7 @@ MOST_PASSES = 40
 class Greedy:
     """One knob after the other, by what it costs in accuracy."""
 
-    def run(
-        self, problem: SearchProblem, trials: int, rng: np.random.Generator, journal: TrialJournal
-    ) -> SearchResult:
+    def run(self, problem: SearchProblem, trials: int, rng: np.random.Generator, journal: TrialJournal) -> SearchResult:
         """See `Strategy.run`; nothing is random."""
         del rng
         log = Trials(problem.evaluate, trials, journal)

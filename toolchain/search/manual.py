@@ -66,9 +66,7 @@ class Manual:
 
     rates: Rates
 
-    def run(
-        self, problem: SearchProblem, trials: int, rng: np.random.Generator, journal: TrialJournal
-    ) -> SearchResult:
+    def run(self, problem: SearchProblem, trials: int, rng: np.random.Generator, journal: TrialJournal) -> SearchResult:
         """See `Strategy.run`.
 
         Raises:

@@ -1,4 +1,4 @@
-"""SearchProblem: all that a search strategy sees of a network. Actions, the hard budget, and the judge of candidates."""
+"""SearchProblem: all that a search strategy sees of a network: actions, the hard budget, the judge of candidates."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence

@@ -14,9 +14,7 @@ from .trials import TrialJournal, Trials
 class RandomSearch:
     """Draws every ratio uniformly, with no prior; the projection keeps their proportions."""
 
-    def run(
-        self, problem: SearchProblem, trials: int, rng: np.random.Generator, journal: TrialJournal
-    ) -> SearchResult:
+    def run(self, problem: SearchProblem, trials: int, rng: np.random.Generator, journal: TrialJournal) -> SearchResult:
         """See `Strategy.run`."""
         log = Trials(problem.evaluate, trials, journal)
         least = math.inf

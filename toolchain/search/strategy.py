@@ -49,9 +49,7 @@ class SearchResult:
 class Strategy(Protocol):
     """One way to search for an action."""
 
-    def run(
-        self, problem: SearchProblem, trials: int, rng: np.random.Generator, journal: TrialJournal
-    ) -> SearchResult:
+    def run(self, problem: SearchProblem, trials: int, rng: np.random.Generator, journal: TrialJournal) -> SearchResult:
         """Search with at most `trials` evaluations.
 
         Args:
@@ -69,8 +67,8 @@ def affordable_trials(problem: SearchProblem, seconds: float, seed: int) -> int:
     """How many evaluations fit in `seconds`, from the time of a few; at least 1.
 
     A time budget becomes a number of evaluations once, before the search. Journalled by the caller, it makes a
-    resumed search end as an uninterrupted one does, whatever the machine is busy with. The time of a strategy's own work
-    (an agent that learns) comes on top.
+    resumed search end as an uninterrupted one does, whatever the machine is busy with. The time of a strategy's own
+    work (an agent that learns) comes on top.
 
     Args:
         problem: What will be searched.

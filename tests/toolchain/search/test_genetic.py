@@ -13,14 +13,19 @@ def point(accuracy: float, cost: float) -> FrontPoint:
 
 def test_the_front_is_what_no_other_point_beats() -> None:
     rng = np.random.default_rng(1)
-    points = [point(float(a), float(c)) for a, c in zip(rng.integers(0, 30, 200), rng.integers(1, 30, 200), strict=True)]
+    points = [
+        point(float(a), float(c)) for a, c in zip(rng.integers(0, 30, 200), rng.integers(1, 30, 200), strict=True)
+    ]
     front = ParetoFront()
     for item in points:
         front.add(item)
     expected = {
         (p.accuracy, p.cost)
         for p in points
-        if not any((q.accuracy >= p.accuracy and q.cost < p.cost) or (q.accuracy > p.accuracy and q.cost <= p.cost) for q in points)
+        if not any(
+            (q.accuracy >= p.accuracy and q.cost < p.cost) or (q.accuracy > p.accuracy and q.cost <= p.cost)
+            for q in points
+        )
     }
     assert {(p.accuracy, p.cost) for p in front.points} == expected
     assert [p.cost for p in front.points] == sorted(p.cost for p in front.points)

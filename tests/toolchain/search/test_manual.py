@@ -26,7 +26,10 @@ def test_a_whole_name_wins_then_the_last_pattern_then_the_default(name: str, rat
 @pytest.mark.parametrize(
     ("rates", "message"),
     [
-        (Rates(filters={"layer1.0.conv": 0.5}), "unknown coupling group 'layer1.0.conv': did you mean 'layer1.0.conv1'"),
+        (
+            Rates(filters={"layer1.0.conv": 0.5}),
+            "unknown coupling group 'layer1.0.conv': did you mean 'layer1.0.conv1'",
+        ),
         (Rates(columns={"layer3.*": 0.5}), r"unknown layer 'layer3.\*'"),
         (Rates(columns={"conv1": 0.5}), "known layers: layer1.0.conv2, layer2.0.conv2"),
     ],
