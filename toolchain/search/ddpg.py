@@ -124,7 +124,7 @@ class LayerWalk:
         reduced = 1 - left / self._whole_excess if self._whole_excess > 0 else 1.0
         last = self._ratios[-1] / MAX_RATIO if self._ratios else 0.0
         moving = [done / self.steps, reduced, float(self._rest[here]), last]
-        return np.clip(np.concatenate([self._features[here], moving]), 0.0, 1.0).astype(np.float32)
+        return np.asarray(np.clip(np.concatenate([self._features[here], moving]), 0.0, 1.0), dtype=np.float32)
 
 
 def _total(knobs: tuple[Knob, ...]) -> float:
