@@ -35,7 +35,7 @@ def test_rates_are_kept_in_the_configuration_and_mean_a_manual_search(
 @pytest.mark.parametrize(
     ("flags", "rates", "message"),
     [
-        (["--search", "anealing"], None, "invalid choice: 'anealing'"),
+        (["--search", "anealing"], None, "did you mean 'annealing'"),
         (["--search", "manual"], None, "--search-rates"),
         (["--search", "greedy", "--search-rates", "rates.toml"], RATES, "no other search takes any"),
         (["--search-rates", "rates.toml"], '[filters]\n"layer4.*" = 0.5\n', "unknown coupling group 'layer4.*'"),
