@@ -21,6 +21,13 @@ from ..models.preprocessing import Preprocessing
 _DECODED_AT_ONCE = 256
 
 
+class OrderedBatches(Protocol):
+    """Preprocessed images with their labels, in a fixed order."""
+
+    def in_order(self, batch_size: int, *, limit: int | None = None) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        """Yield `(float images (b, c, h, w), labels (b,))`, the first `limit` images only."""
+
+
 class Batches:
     """An image set as tensors on one device, with the network's preprocessing applied batch by batch.
 

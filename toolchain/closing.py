@@ -88,6 +88,7 @@ def close_run(
         "constraint": _constraint(bench, outcome, result["costs"]),
         "rounds": list(outcome.rounds),
         "trials": _trials(bench),
+        "pareto": _pareto(bench),
         "layers": layer_rows(bench.dense, bench.dense_coupling, outcome.state.plan),
         "frozen": [{"layer": layer, "reason": reason} for layer, reason in bench.dense_coupling.frozen],
         "kernels": kernel_rows(delivered[1].package, delivered[1].latency),
@@ -156,6 +157,16 @@ def _trials(bench: Workbench) -> list[dict[str, Any]]:
         }
         for trial in bench.folder.trials
         if trial["stage"].endswith("search")
+    ]
+
+
+def _pareto(bench: Workbench) -> list[dict[str, Any]]:
+    """The fronts that the searches of the rounds recorded; their actions stay in the journal."""
+    return [
+        {"round": event["stage"], "accuracy": point["accuracy"], "cost": point["cost"]}
+        for event in bench.folder.events
+        if event.get("event") == "finished"
+        for point in event["result"].get("pareto", ())
     ]
 
 

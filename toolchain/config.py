@@ -6,15 +6,18 @@ written to the run folder as `config.toml` and read back by `--resume`. A file h
 """
 
 import difflib
+import json
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 Effort = Literal["quick", "normal", "thorough"]
 Objective = Literal["params", "macs", "latency"]
+SearchStrategy = Literal["annealing", "genetic", "greedy", "manual", "random", "ddpg"]
+Ratio = Annotated[float, Field(ge=0, le=0.97)]
 ScalarArgument = bool | int | float | str
 
 
@@ -87,13 +90,41 @@ class PruneConfig(_Section):
     purify_trials: int = Field(default=12, ge=0)
 
 
-class SearchConfig(_Section):
-    """Budget of the annealing search and of its quick evaluation."""
+class RatesConfig(_Section):
+    """Rates of a manual search: shares removed, by name or pattern (`layer1.*`), `default` for what nothing matches."""
 
+    default: Ratio = 0.0
+    filters: dict[str, Ratio] = Field(default_factory=dict)
+    columns: dict[str, Ratio] = Field(default_factory=dict)
+
+    @property
+    def given(self) -> bool:
+        """Whether any rate was given."""
+        return bool(self.default or self.filters or self.columns)
+
+
+class SearchConfig(_Section):
+    """The search strategy, its budget, and its quick evaluation.
+
+    `seconds` takes the place of `trials`: it becomes a number of evaluations once, at the search's start, for each
+    round. `order` is what the first action's ratios follow: the chosen cost, or remaining weights (the paper's rule).
+    """
+
+    strategy: SearchStrategy = "annealing"
+    rates: RatesConfig = RatesConfig()
     trials: int = Field(default=60, ge=1)
+    seconds: float | None = Field(default=None, gt=0)
+    order: Literal["cost", "weights"] = "cost"
     images: int = Field(default=1000, ge=1)
     recalibration_images: int = Field(default=512, ge=32)
+    early_rejection: bool = False
     decay: float = Field(default=0.7, gt=0, lt=1)
+
+    @model_validator(mode="after")
+    def _rates_and_manual_go_together(self) -> Self:
+        if (self.strategy == "manual") != self.rates.given:
+            raise ValueError("a manual search needs rates (--search-rates FILE), and no other search takes any")
+        return self
 
 
 class TrainConfig(_Section):
@@ -188,6 +219,29 @@ def load_resolved(path: Path, *, model_from_flag: str | None = None) -> Compress
     return validate(_read_toml(path, allowed_code=model_from_flag), source=str(path))
 
 
+def read_rates(path: Path) -> dict[str, Any]:
+    """Read the rates of a manual search from a TOML file, or a JSON file where its name ends in `.json`.
+
+    Returns:
+        The `[search.rates]` section, complete.
+
+    Raises:
+        ConfigError: If the file is missing or damaged, or has an unknown key or a bad rate.
+    """
+    kind = "JSON" if path.suffix == ".json" else "TOML"
+    try:
+        text = path.read_text(encoding="utf-8")
+        values = json.loads(text) if kind == "JSON" else tomllib.loads(text)
+        return RatesConfig.model_validate(values).model_dump()
+    except FileNotFoundError:
+        raise ConfigError(f"rates file {path} does not exist") from None
+    except ValidationError as error:
+        items = [{**item, "loc": ("search", "rates", *item["loc"])} for item in error.errors()]
+        raise ConfigError(f"rates file {path}: " + "; ".join(map(_explain, items))) from None
+    except ValueError as error:
+        raise ConfigError(f"rates file {path} is not {kind}: {error}") from None
+
+
 def to_toml(config: CompressConfig) -> str:
     """Write a configuration as TOML; keys that are None are left out."""
     values = config.model_dump(mode="json", exclude_none=True)
@@ -221,13 +275,15 @@ def _read_toml(path: Path, *, allowed_code: str | None = None) -> dict[str, Any]
 def _merge(base: dict[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
     merged = dict(base)
     for key, value in over.items():
-        both = isinstance(value, Mapping) and isinstance(merged.get(key), dict) and key != "arguments"
+        both = isinstance(value, Mapping) and isinstance(merged.get(key), dict) and key not in ("arguments", "rates")
         merged[key] = _merge(merged[key], value) if both else value
     return merged
 
 
 def _explain(item: dict[str, Any]) -> str:
     where = ".".join(str(part) for part in item["loc"])
+    if item["type"] == "value_error":
+        return f"{where}: {item['msg'].removeprefix('Value error, ')}"
     if item["type"] != "extra_forbidden":
         return f"{where} is {item['input']!r}: {item['msg']}"
     known = _known_keys(item["loc"][:-1])

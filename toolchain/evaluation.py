@@ -14,7 +14,7 @@ from torch import nn
 
 from ..models.data import ImageSet
 from ..models.preprocessing import Preprocessing
-from .batches import Batches
+from .batches import Batches, OrderedBatches
 from .hardware import autocast
 
 
@@ -28,7 +28,12 @@ class Evaluation:
 
 
 def evaluate(
-    module: nn.Module, batches: Batches, *, precision: str = "fp32", batch_size: int = 500, limit: int | None = None
+    module: nn.Module,
+    batches: OrderedBatches,
+    *,
+    precision: str = "fp32",
+    batch_size: int = 500,
+    limit: int | None = None,
 ) -> Evaluation:
     """Judge `module` in evaluation mode on the first `limit` images of `batches`, at most `batch_size` at a time."""
     correct, loss, count = 0, 0.0, 0
@@ -59,7 +64,7 @@ def accuracy(
 
 
 def recalibrate_batch_norm(
-    module: nn.Module, batches: Batches, *, images: int, precision: str = "fp32", batch_size: int = 256
+    module: nn.Module, batches: OrderedBatches, *, images: int, precision: str = "fp32", batch_size: int = 256
 ) -> None:
     """Replace the running statistics of every batch norm by those of the first `images` images of `batches`."""
     norms = [m for m in module.modules() if isinstance(m, nn.BatchNorm2d) and m.track_running_stats]

@@ -78,12 +78,7 @@ class Pipeline:
 
     def run(self) -> dict[str, Any]:
         """Do what is left of the run and return its report."""
-        bench = self._workbench()
-        problem = compile_problem(bench.dense)
-        if problem is not None:
-            self._progress.warn(f"the network will be compressed and exported, but not compiled: {problem}")
-        dense = self._dense_stage(bench)
-        bench = replace(bench, teacher=fold_batch_norm(dense).module.to(self._device))
+        bench, dense = self.prepare()
         reference = self._reference_stage(bench, dense)
         state, goal = self._compress(bench, dense, reference["search_accuracy_top1"])
         state, final = retrain_stage(bench, "final", state, self._config.train.final_epochs)
@@ -102,6 +97,15 @@ class Pipeline:
             data=self._data,
             target=self._target,
         )
+
+    def prepare(self) -> tuple[Workbench, CapturedNetwork]:
+        """What every round starts from: the workbench, and the dense network, trained where it has no weights."""
+        bench = self._workbench()
+        problem = compile_problem(bench.dense)
+        if problem is not None:
+            self._progress.warn(f"the network will be compressed and exported, but not compiled: {problem}")
+        dense = self._dense_stage(bench)
+        return replace(bench, teacher=fold_batch_norm(dense).module.to(self._device)), dense
 
     def _workbench(self) -> Workbench:
         record = self._loaded.preprocessing

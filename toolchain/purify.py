@@ -14,7 +14,7 @@ import torch
 from .coupling import Coupling, CouplingGroup, IntArray, LayerInfo
 from .keep_indices import Kept, PruningPlan, resolve_plan
 from .search.action import ActionSpace
-from .search.annealing import Outcome
+from .search.trials import Outcome
 
 FloatArray = npt.NDArray[np.float64]
 

@@ -46,7 +46,13 @@ class Point:
 
 
 def scatter(
-    trials: Sequence[Point], path: Sequence[Point], baseline: Point | None, result: Point | None, *, cost_name: str
+    trials: Sequence[Point],
+    path: Sequence[Point],
+    baseline: Point | None,
+    result: Point | None,
+    *,
+    cost_name: str,
+    front: Sequence[Point] = (),
 ) -> str:
     """Accuracy against cost: candidates, their Pareto front, and the path of rounds from the dense network.
 
@@ -56,16 +62,18 @@ def scatter(
         baseline: The dense network.
         result: The final network.
         cost_name: Title of the cost axis, with unit.
+        front: Candidates that a search recorded as its Pareto front; marked, and joined in place of the trials' own.
     """
     ends = [point for point in (baseline, result) if point is not None]
-    every = [*trials, *path, *ends]
+    every = [*trials, *front, *path, *ends]
     if not every:
         return ""
     height = 400
     x, y = _scatter_axes(every, height)
     parts = [_grid(x, y, height, cost_name, "search accuracy, %", y_limit=100)]
     parts += [_dot(x, y, point, 3.4, f"trial c{(point.group - 1) % ROUND_COLOURS + 1}") for point in trials]
-    parts.append(_step_line(x, y, pareto_front(trials)))
+    parts += [_dot(x, y, point, 4.6, "on-front") for point in front]
+    parts.append(_step_line(x, y, pareto_front(front or trials)))
     accepted = [point for point in path if point.accepted]
     chain = [*([baseline] if baseline else []), *accepted, *([result] if result else [])]
     parts.append(_polyline(x, y, chain, "path"))

@@ -145,6 +145,10 @@ def _search(report: Report) -> str:
         )
         for item in report.rounds
     ]
+    fronts = [
+        _point(point.cost, point.accuracy, f"round {point.number}, on the front", point.number, report.objective)
+        for point in report.pareto
+    ]
     dots, path = [p for p in trials if p], [p for p in rounds if p]
     if not dots and not path:
         return ""
@@ -152,7 +156,7 @@ def _search(report: Report) -> str:
         _end_point(report, report.baseline, report.baseline_cost(), "dense network"),
         _end_point(report, report.result, report.result_cost(), "result"),
     )
-    chart = scatter(dots, path, *ends, cost_name=cost_name)
+    chart = scatter(dots, path, *ends, cost_name=cost_name, front=[point for point in fronts if point])
     note = (
         "Accuracy on the search part of the data against cost. Small dots are candidates, judged before any "
         "retraining; numbered marks are the rounds, retrained. The dashed line joins those that no other beats."

@@ -121,6 +121,19 @@ class Trial(_Record):
         return round_number(self.round)
 
 
+class ParetoPoint(_Record):
+    """A candidate that no other of its round beats in both quick accuracy and cost, where a search looked for these."""
+
+    round: int | str
+    accuracy: float
+    cost: float
+
+    @property
+    def number(self) -> int:
+        """The number of the round it belongs to."""
+        return round_number(self.round)
+
+
 class Layer(_Record):
     """Filters, columns and MACs of one layer, before and after."""
 
@@ -183,6 +196,7 @@ class Report(_Record):
     constraint: Constraint = Constraint()
     rounds: tuple[Round, ...] = ()
     trials: tuple[Trial, ...] = ()
+    pareto: tuple[ParetoPoint, ...] = ()
     layers: tuple[Layer, ...] = ()
     frozen: tuple[Frozen, ...] = ()
     kernels: tuple[KernelTime, ...] = ()

@@ -103,6 +103,7 @@ svg .trial { fill-opacity: 0.38; } svg .trial:hover { fill-opacity: 1; }
 svg .c1 { fill: var(--c1); } svg .c2 { fill: var(--c2); } svg .c3 { fill: var(--c3); }
 svg .c4 { fill: var(--c4); } svg .c5 { fill: var(--c5); } svg .c6 { fill: var(--c6); }
 svg .front { fill: none; stroke: var(--grey); stroke-width: 1.5; stroke-dasharray: 4 4; }
+svg .on-front { fill: none; stroke: var(--ink); stroke-width: 1.4; }
 svg .path { fill: none; stroke: var(--ink); stroke-width: 1.5; stroke-opacity: 0.55; }
 svg .round { stroke: var(--card); stroke-width: 2; } svg .round.rejected { fill-opacity: 0.35; }
 svg text.inside { fill: var(--card); font-weight: 700; font-size: 11px; pointer-events: none; }

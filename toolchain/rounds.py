@@ -38,15 +38,17 @@ from .progress import Progress
 from .purify import Purification, Thresholds, purification_outcome
 from .run_folder import RunFolder
 from .search.action import Action
-from .search.annealing import Outcome, Schedule, anneal
+from .search.annealing import Schedule, anneal
 from .search.budget import Budget, Costs, Proposal
 from .search.fast_evaluation import FastEvaluation
-from .search.plan_space import PlanSpace
+from .search.plan_space import PlanSpace, Prior
+from .search.problem import SearchProblem, network_problem
+from .search.strategies import make_strategy
+from .search.strategy import affordable_trials
+from .search.trials import Outcome, TrialJournal
 from .solvers.admm import Admm, Residuals, RhoSchedule
 from .training import Recipe, train
 
-OBJECTIVE_WEIGHT = 0.05
-LOSS_WEIGHT = 0.01
 PURIFY_TOLERANCE = 0.1
 CONFIRMATIONS = 5
 
@@ -87,6 +89,12 @@ class Workbench:
             return dict(weights)
         return folded_weights(network, weights)
 
+    @property
+    def prior(self) -> Prior:
+        """What orders the ratios of a search's first action. Latency goes by MACs, which layers share alike."""
+        by_weights = self.config.search.order == "weights" or self.config.goal.objective == "params"
+        return "weights" if by_weights else "macs"
+
     def space(self, network: CapturedNetwork, coupling: Coupling) -> PlanSpace:
         """What may be pruned in `network`."""
         return PlanSpace(
@@ -94,6 +102,7 @@ class Workbench:
             coupling,
             self.ranking_weights(network),
             granularity=self.config.prune.granularity,
+            prior=self.prior,
             latency_of=self.latency_of,
         )
 
@@ -115,6 +124,7 @@ class Workbench:
             device=self.device,
             images=self.config.search.images,
             recalibration_images=self.config.search.recalibration_images,
+            early_rejection=self.config.search.early_rejection,
         )
 
     def judge(self, network: CapturedNetwork) -> Evaluation:
@@ -149,45 +159,37 @@ def search_stage(bench: Workbench, stage: str, network: CapturedNetwork, budget:
         action = Action(**done["action"])
         plan, costs = space.priced(action)
         return Proposal(action=action, plan=plan, costs=costs)
-    judge = bench.fast_evaluation(network, coupling)
-    dense_cost = space.costs()[objective]
-    schedule = Schedule(trials=bench.config.search.trials, decay=bench.config.search.decay)
-    rng = np.random.default_rng(bench.seed_of(stage))
-
-    def judged(proposal: Proposal) -> Outcome:
-        result = judge(proposal.plan)
-        energy = (
-            1
-            - result.accuracy_top1 / 100
-            + LOSS_WEIGHT * result.loss
-            + OBJECTIVE_WEIGHT * proposal.costs[objective] / dense_cost
-        )
-        return Outcome(energy=energy, figures={"accuracy": result.accuracy_top1, **proposal.costs})
-
-    def neighbour(proposal: Proposal, step: float, rng: np.random.Generator) -> Proposal:
-        return budget.project(space.actions.neighbour(proposal.action, step, rng), space.priced)
-
-    with bench.progress.stage(stage, total=schedule.trials, unit="trials") as bar:
+    strategy = make_strategy(bench.config.search, bench.dense_coupling)
+    problem = network_problem(space, budget, objective, bench.fast_evaluation(network, coupling))
+    trials = allowed_trials(bench, stage, problem)
+    with bench.progress.stage(stage, total=trials, unit="trials") as bar:
 
         def record(trial: dict[str, Any]) -> None:
             bench.folder.trials.append({"stage": stage, **trial})
             bar.advance(1, f"accuracy {trial['figures']['accuracy']:.1f} %")
 
-        best = anneal(
-            budget.project(space.actions.initial(rng), space.priced),
-            neighbour,
-            judged,
-            schedule,
-            rng,
-            replay=bench.folder.trials_of(stage),
-            on_trial=record,
-        )
-        bar.say(f"best {best.outcome.figures['accuracy']:.1f} % before any retraining")
-    found = confirmed(space, budget, best.candidate)
-    bench.folder.finish(
-        stage, {"action": found.action.to_dict(), "costs": dict(found.costs), "figures": best.outcome.figures}
-    )
+        journal = TrialJournal(replay=bench.folder.trials_of(stage), append=record)
+        result = strategy.run(problem, trials, np.random.default_rng(bench.seed_of(stage)), journal)
+        bar.say(f"best {result.outcome.figures['accuracy']:.1f} % before any retraining")
+    found = confirmed(space, budget, result.best)
+    record_of = {"action": found.action.to_dict(), "costs": dict(found.costs), "figures": result.outcome.figures}
+    if result.front:
+        record_of["pareto"] = [point.to_dict() for point in result.front]
+    bench.folder.finish(stage, record_of)
     return found
+
+
+def allowed_trials(bench: Workbench, stage: str, problem: SearchProblem) -> int:
+    """Trials of a search; a time budget is turned into trials once, and journalled for a resumed run."""
+    seconds = bench.config.search.seconds
+    if seconds is None:
+        return bench.config.search.trials
+    for event in bench.folder.events:
+        if event.get("event") == "time budget" and event["stage"] == stage:
+            return int(event["trials"])
+    trials = affordable_trials(problem, seconds, bench.seed_of(f"{stage} pace"))
+    bench.folder.events.append({"event": "time budget", "stage": stage, "seconds": seconds, "trials": trials})
+    return trials
 
 
 def confirmed(space: PlanSpace, budget: Budget, proposal: Proposal, scores: Scores | None = None) -> Proposal:

@@ -222,3 +222,15 @@ def test_slow_outliers_do_not_flatten_the_histogram():
     chart = histogram(samples, 1.05, 1.09)
     assert "2 runs from" in chart or "3 runs from" in chart
     assert ">50<" not in chart
+
+
+def test_a_recorded_front_is_marked_and_joined(report, tmp_path):
+    without = write_report(tmp_path, report).read_text()
+    assert 'class="on-front"' not in without
+    points = [(0.2, 91.0), (0.3, 95.0), (0.4, 97.5)]
+    report["pareto"] = [{"round": "round 2 search", "accuracy": accuracy, "cost": cost} for cost, accuracy in points]
+    text = write_report(tmp_path, report).read_text()
+    assert text.count('class="on-front"') == len(points)
+    assert "round 2, on the front: 97.50 %" in text
+    assert 'class="front"' in text
+    assert read_report(tmp_path)["pareto"] == report["pareto"]

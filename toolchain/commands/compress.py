@@ -5,13 +5,13 @@ import json
 import shlex
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
-from ..config import CompressConfig, ConfigError, resolve
+from ..config import CompressConfig, ConfigError, SearchStrategy, read_rates, resolve
 from ..errors import ExitCode
 from ..progress import Progress
 from ..run_folder import RunFolder, RunFolderError
-from .arguments import positive
+from .arguments import add_path_to_group, positive
 
 NAME = "compress"
 HELP = "search, prune, compact, export, compile and measure a network"
@@ -41,6 +41,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     goal.add_argument("--max-accuracy-drop", type=float, metavar="P", help="constraint: at most P points lost")
     how = parser.add_argument_group("how")
     how.add_argument("--granularity", choices=("filter", "column", "combined"), help="what is removed")
+    how.add_argument("--search", choices=get_args(SearchStrategy), help="how ratios are searched; default annealing")
+    add_path_to_group(how, "--search-rates", help="TOML or JSON file with the rates of a manual search")
     how.add_argument("--effort", choices=("quick", "normal", "thorough"), help="epochs and trials; default normal")
     how.add_argument("--config", type=Path, metavar="FILE", help="TOML file with any setting; flags win over it")
     how.add_argument("--seed", type=int, metavar="N", help="seed of everything random; default 0")
@@ -125,7 +127,8 @@ def flags_of(args: argparse.Namespace) -> dict[str, Any]:
     goal_names = ("target", "device", "objective", "params_x", "macs_x", "latency_ms", "max_accuracy_drop")
     goal = {name: getattr(args, name, None) for name in goal_names}
     prune = {"granularity": getattr(args, "granularity", None)}
-    sections = {"network": network, "data": data, "goal": goal, "prune": prune}
+    search = _search_flags(args)
+    sections = {"network": network, "data": data, "goal": goal, "prune": prune, "search": search}
     nested: dict[str, Any] = {
         name: {key: value for key, value in section.items() if value is not None} for name, section in sections.items()
     }
@@ -134,17 +137,28 @@ def flags_of(args: argparse.Namespace) -> dict[str, Any]:
     return nested
 
 
+def _search_flags(args: argparse.Namespace) -> dict[str, Any]:
+    """Rates are read here: the run folder keeps them, so that resuming needs no file."""
+    path = getattr(args, "search_rates", None)
+    rates = None if path is None else read_rates(path)
+    strategy = getattr(args, "search", None) or (None if rates is None else "manual")
+    return {"strategy": strategy, "rates": rates}
+
+
 def check_names(config: CompressConfig) -> None:
-    """Refuse what cannot work before a folder is made: unknown target, network, data, missing files."""
+    """Refuse what cannot work before a folder is made: unknown target, network, data, rates, missing files."""
     from ...compiler.targets import get_target
+    from ..coupling import find_coupling
     from ..pipeline import load_source, load_splits
+    from ..search.strategies import make_strategy
 
     get_target(config.goal.target)
     if config.goal.device is not None:
         from ...device.devices import open_device
 
         open_device(config.goal.device)
-    load_source(config, load_splits(config), allow_code=True)
+    network = load_source(config, load_splits(config), allow_code=True).network
+    make_strategy(config.search, find_coupling(network))
 
 
 def _dry_run(config: CompressConfig, args: argparse.Namespace, progress: Progress) -> int:

@@ -37,10 +37,10 @@ class Action:
 
 @dataclass(frozen=True, kw_only=True)
 class ActionSpace:
-    """What may be pruned, and each knob's share of the chosen cost (a soft prior on its ratio).
+    """What may be pruned, and each knob's share of the prior: MACs, or remaining weights (a soft prior on its ratio).
 
     Attributes:
-        group_share: Share of the cost in each prunable coupling group, in [0, 1].
+        group_share: Share of each prunable coupling group, in [0, 1].
         layer_share: The same for each layer whose columns may go.
     """
 
@@ -53,8 +53,14 @@ class ActionSpace:
             filter_ratio=dict.fromkeys(self.group_share, 0.3), column_ratio=dict.fromkeys(self.layer_share, 0.3)
         )
 
+    def random(self, rng: np.random.Generator) -> Action:
+        """Independent ratios, uniform over all that is allowed."""
+        return Action(
+            filter_ratio=_random_ratios(self.group_share, rng), column_ratio=_random_ratios(self.layer_share, rng)
+        )
+
     def initial(self, rng: np.random.Generator) -> Action:
-        """Random ratios, in the order of the cost: what costs more has no lower ratio (AutoCompress, section 3.2)."""
+        """Random ratios, in the order of the shares: what has more has no lower ratio (AutoCompress, section 3.2)."""
         return Action(
             filter_ratio=_ordered_ratios(self.group_share, rng), column_ratio=_ordered_ratios(self.layer_share, rng)
         )
@@ -64,6 +70,10 @@ class ActionSpace:
         return Action(
             filter_ratio=_moved(action.filter_ratio, step, rng), column_ratio=_moved(action.column_ratio, step, rng)
         )
+
+
+def _random_ratios(share: Mapping[str, float], rng: np.random.Generator) -> dict[str, float]:
+    return {name: float(rng.uniform(MIN_RATIO, MAX_RATIO)) for name in share}
 
 
 def _ordered_ratios(share: Mapping[str, float], rng: np.random.Generator) -> dict[str, float]:

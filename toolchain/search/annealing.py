@@ -5,40 +5,25 @@ level. `T0` is calibrated so that a median worsening is accepted with probabilit
 level accepts fewer than 2 % of its candidates, or when the trials are used up. AutoCompress (arXiv:1907.03141),
 section 3.2, gives decay 0.7 and neither trials per level nor the end.
 
-Every trial is handed to a journal as it is made. A resumed search draws the same candidates from the same seed and
-takes the outcomes of journalled trials from there, so it ends as an uninterrupted one does.
+The random number that decides acceptance is drawn before a candidate is judged. The energy up to which it would be
+accepted is thus known, and an evaluation that is surely above it can be given up early.
 """
 
 import math
 import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Any
 
 import numpy as np
 
-Candidate = TypeVar("Candidate")
+from .budget import Proposal
+from .problem import SearchProblem
+from .strategy import SearchResult
+from .trials import Candidate, Outcome, Trial, TrialJournal, Trials
 
 MEDIAN_ACCEPTANCE = 0.8
 LEAST_ACCEPTANCE = 0.02
-
-
-@dataclass(frozen=True, kw_only=True)
-class Outcome:
-    """What a trial gave: the energy that is made small, and figures for the journal."""
-
-    energy: float
-    figures: dict[str, float]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Trial(Generic[Candidate]):
-    """One evaluated candidate."""
-
-    index: int
-    candidate: Candidate
-    outcome: Outcome
-    accepted: bool
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,12 +36,34 @@ class Schedule:
     @property
     def calibration_trials(self) -> int:
         """Neighbours of the first candidate that set the first temperature."""
-        return max(1, min(10, self.trials // 5))
+        return min(self.trials - 1, max(1, min(10, self.trials // 5)))
 
     @property
     def trials_per_level(self) -> int:
         """Candidates at one temperature."""
         return max(4, self.trials // 10)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Annealing:
+    """AutoCompress's guided search: the first action is ordered by cost, each neighbour is projected onto the budget.
+
+    Attributes:
+        decay: Factor of the temperature from level to level, in (0, 1).
+    """
+
+    decay: float = 0.7
+
+    def run(self, problem: SearchProblem, trials: int, rng: np.random.Generator, journal: TrialJournal) -> SearchResult:
+        """See `Strategy.run`."""
+
+        def neighbour(proposal: Proposal, step: float, rng: np.random.Generator) -> Proposal:
+            return problem.project(problem.neighbour(proposal.action, step, rng))
+
+        schedule = Schedule(trials=trials, decay=self.decay)
+        initial = problem.project(problem.initial(rng))
+        best = _anneal(initial, neighbour, schedule, rng, Trials(problem.evaluate, trials, journal))
+        return SearchResult(best=best.candidate, outcome=best.outcome)
 
 
 def anneal(
@@ -84,34 +91,36 @@ def anneal(
     Returns:
         The best trial.
     """
-    known = {int(record["index"]): record for record in replay}
-    best: Trial[Candidate] | None = None
-    index = 0
+    journal = TrialJournal(replay=replay, append=on_trial)
+    trials = Trials[Candidate](lambda candidate, _: evaluate(candidate), schedule.trials, journal)
+    return _anneal(initial, perturb, schedule, rng, trials)
 
+
+def _anneal(
+    initial: Candidate,
+    perturb: Callable[[Candidate, float, np.random.Generator], Candidate],
+    schedule: Schedule,
+    rng: np.random.Generator,
+    trials: Trials[Candidate],
+) -> Trial[Candidate]:
     def run(candidate: Candidate, current_energy: float, temperature: float) -> Trial[Candidate]:
-        nonlocal best, index
-        record = known.get(index)
-        if record is not None:
-            outcome = Outcome(energy=record["energy"], figures=record["figures"])
-        else:
-            outcome = evaluate(candidate)
-        accepted = _accepts(outcome.energy - current_energy, temperature, rng)
-        trial = Trial(index=index, candidate=candidate, outcome=outcome, accepted=accepted)
-        if record is None and on_trial is not None:
-            on_trial({"index": index, "energy": outcome.energy, "figures": outcome.figures, "accepted": accepted})
-        if best is None or outcome.energy < best.outcome.energy:
-            best = trial
-        index += 1
-        return trial
+        # One number is drawn for every trial, whether it is needed or not, so that a replay draws the same ones.
+        drawn = float(rng.random())
+        return trials.run(
+            candidate,
+            accepts=lambda energy: _accepts(energy - current_energy, temperature, drawn),
+            reject_above=current_energy - temperature * math.log(max(drawn, 1e-300)),
+        )
 
-    current = run(initial, math.inf, 1.0)
-    neighbours = [run(perturb(initial, 1.0, rng), math.inf, 1.0) for _ in range(schedule.calibration_trials)]
-    temperature = _first_temperature(current.outcome.energy, [t.outcome.energy for t in neighbours])
-    current = min([current, *neighbours], key=lambda trial: trial.outcome.energy)
-    step = 1.0
-    while index < schedule.trials:
+    first = run(initial, math.inf, 1.0)
+    neighbours = [
+        run(perturb(initial, 1.0, rng), math.inf, 1.0).outcome.energy for _ in range(schedule.calibration_trials)
+    ]
+    temperature = _first_temperature(first.outcome.energy, neighbours)
+    current, step = trials.best, 1.0
+    while trials.left:
         accepted = 0
-        level = min(schedule.trials_per_level, schedule.trials - index)
+        level = min(schedule.trials_per_level, trials.left)
         for _ in range(level):
             trial = run(perturb(current.candidate, step, rng), current.outcome.energy, temperature)
             if trial.accepted:
@@ -120,8 +129,7 @@ def anneal(
             break
         temperature *= schedule.decay
         step = max(0.1, step * math.sqrt(schedule.decay))
-    assert best is not None
-    return best
+    return trials.best
 
 
 def _first_temperature(energy: float, neighbours: Sequence[float]) -> float:
@@ -131,7 +139,5 @@ def _first_temperature(energy: float, neighbours: Sequence[float]) -> float:
     return max(1e-6, statistics.median(worsenings) / -math.log(MEDIAN_ACCEPTANCE))
 
 
-def _accepts(difference: float, temperature: float, rng: np.random.Generator) -> bool:
-    # One number is drawn for every trial, whether it is needed or not, so that a replay draws the same ones.
-    drawn = float(rng.random())
+def _accepts(difference: float, temperature: float, drawn: float) -> bool:
     return difference <= 0 or (math.isfinite(difference) and drawn < math.exp(-difference / temperature))

@@ -4,6 +4,7 @@ A candidate over the budget is not rejected (at high rates a random search would
 are raised to one common power, found by bisection, so that the plan just fits.
 """
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -68,3 +69,18 @@ class Budget:
             else:
                 low = middle
         return best
+
+    def restrict(self, action: Action, plan_of: Callable[[Action], tuple[PruningPlan, Costs]]) -> Proposal:
+        """Keep an action that fits as it is; project any other.
+
+        Raises:
+            BudgetError: As for `project`.
+        """
+        plan, costs = plan_of(action)
+        if self.allows(costs):
+            return Proposal(action=action, plan=plan, costs=costs)
+        return self.project(action, plan_of)
+
+    def excess(self, costs: Costs) -> float:
+        """How far costs are over the limits: the sum of `log(cost / limit)` over those that do not hold."""
+        return sum(math.log(costs[kind] / limit) for kind, limit in self.limits.items() if costs[kind] > limit)

@@ -1,6 +1,7 @@
 """PlanSpace: turns an action into a pruning plan of one network and prices it, without building the pruned network."""
 
 from collections.abc import Sequence
+from typing import Literal
 
 import torch
 
@@ -14,6 +15,8 @@ from ..plan_choice import Scores, choose_plan
 from .action import Action, ActionSpace
 from .budget import Costs
 
+Prior = Literal["macs", "weights"]
+
 
 class PlanSpace:
     """Everything that may be pruned in one network, ranked by given weights.
@@ -23,6 +26,7 @@ class PlanSpace:
         coupling: Its coupling groups.
         weights: Weights by layer that rank filters and columns (batch-norm folded, or raw).
         granularity: `filter`, `column` or `combined`.
+        prior: What orders the ratios of a first action: MACs, or remaining weights (the paper's rule).
         latency_of: Milliseconds of a list of layers, or None where latency plays no part.
     """
 
@@ -33,6 +37,7 @@ class PlanSpace:
         weights: dict[str, torch.Tensor],
         *,
         granularity: str,
+        prior: Prior = "macs",
         latency_of: LatencyCost | None,
     ) -> None:
         self.network = network
@@ -41,7 +46,7 @@ class PlanSpace:
         self._latency_of = latency_of
         self._table = CostTable(network, coupling)
         self._sizes = {group.name: group.size for group in coupling.prunable}
-        shares = _cost_shares(self._table.layer_shapes())
+        shares = _shares(self._table.layer_shapes(), prior)
         filters, columns = granularity != "column", granularity != "filter"
         self.actions = ActionSpace(
             group_share=_group_shares(coupling, shares) if filters else {},
@@ -86,9 +91,10 @@ class PlanSpace:
         return plan, self.costs(plan)
 
 
-def _cost_shares(layers: Sequence[LayerShape]) -> dict[str, float]:
-    total = sum(layer.macs for layer in layers) or 1
-    return {layer.name: layer.macs / total for layer in layers}
+def _shares(layers: Sequence[LayerShape], prior: Prior) -> dict[str, float]:
+    sizes = {layer.name: layer.macs if prior == "macs" else layer.weight_count for layer in layers}
+    total = sum(sizes.values()) or 1
+    return {name: size / total for name, size in sizes.items()}
 
 
 def _group_shares(coupling: Coupling, shares: dict[str, float]) -> dict[str, float]:
