@@ -9,6 +9,7 @@ from typing import Any
 
 from ..config import CompressConfig, ConfigError, resolve
 from ..errors import ExitCode
+from ..granularity import GRANULARITY_NAMES
 from ..progress import Progress
 from ..run_folder import RunFolder, RunFolderError
 
@@ -38,7 +39,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     goal.add_argument("--latency-ms", type=float, metavar="MS", help="constraint: at most MS milliseconds")
     goal.add_argument("--max-accuracy-drop", type=float, metavar="P", help="constraint: at most P points lost")
     how = parser.add_argument_group("how")
-    how.add_argument("--granularity", choices=("filter", "column", "combined"), help="what is removed")
+    how.add_argument("--granularity", choices=GRANULARITY_NAMES, metavar="G", help=", ".join(GRANULARITY_NAMES[:-1]))
+    how.add_argument("--solver", choices=("admm", "slr"), help="what drives weights to zero; default admm")
     how.add_argument("--effort", choices=("quick", "normal", "thorough"), help="epochs and trials; default normal")
     how.add_argument("--config", type=Path, metavar="FILE", help="TOML file with any setting; flags win over it")
     how.add_argument("--seed", type=int, metavar="N", help="seed of everything random; default 0")
@@ -114,7 +116,7 @@ def flags_of(args: argparse.Namespace) -> dict[str, Any]:
     data = {"spec": args.data, "search_data": args.search_data, "download": args.download or None}
     goal_names = ("target", "device", "objective", "params_x", "macs_x", "latency_ms", "max_accuracy_drop")
     goal = {name: getattr(args, name, None) for name in goal_names}
-    prune = {"granularity": getattr(args, "granularity", None)}
+    prune = {name: getattr(args, name, None) for name in ("granularity", "solver")}
     sections = {"network": network, "data": data, "goal": goal, "prune": prune}
     nested: dict[str, Any] = {
         name: {key: value for key, value in section.items() if value is not None} for name, section in sections.items()
@@ -134,7 +136,12 @@ def check_names(config: CompressConfig) -> None:
         from ...device.devices import open_device
 
         open_device(config.goal.device)
-    load_source(config, load_splits(config), allow_code=True)
+    loaded = load_source(config, load_splits(config), allow_code=True)
+    if config.prune.layer_rho:
+        from ..coupling import find_coupling
+        from ..solvers.base import rho_by_layer
+
+        rho_by_layer(config.prune.layer_rho, list(find_coupling(loaded.network).layers))
 
 
 def _dry_run(config: CompressConfig, args: argparse.Namespace, progress: Progress) -> int:
