@@ -24,6 +24,9 @@ _DECODED_AT_ONCE = 256
 class OrderedBatches(Protocol):
     """Preprocessed images with their labels, in a fixed order."""
 
+    def at_once(self, most: int) -> int:
+        """Images that are judged in one batch: `most`, fewer where the network's input is large."""
+
     def in_order(self, batch_size: int, *, limit: int | None = None) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         """Yield `(float images (b, c, h, w), labels (b,))`, the first `limit` images only."""
 

@@ -12,7 +12,17 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PositiveFloat,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+
+from .granularity import Unstructured, granularity_from_name
 
 Effort = Literal["quick", "normal", "thorough"]
 Objective = Literal["params", "macs", "latency"]
@@ -74,11 +84,14 @@ class GoalConfig(_Section):
 class PruneConfig(_Section):
     """How weights are driven onto the structured set.
 
-    `pull` sets ADMM's `rho` without knowing the data's size: the penalty alone shrinks what is to be removed by
-    `exp(-pull)` in an epoch at the peak learning rate.
+    `admm_epochs` and `admm_learning_rate` are those of the solver, whichever it is. `pull` sets its `rho` without
+    knowing the data's size: the penalty alone shrinks what is to be removed by `exp(-pull)` in an epoch at the peak
+    learning rate; ADMM's grows, SLR's is constant. `layer_rho` multiplies `rho` of the layers that a pattern such as
+    `layer3.*` names. A solver ends early when both its residuals stay under `residual_tolerance`; 0 is never.
     """
 
-    granularity: Literal["filter", "column", "combined"] = "combined"
+    granularity: str = "combined"
+    solver: Literal["admm", "slr"] = "admm"
     rank: Literal["folded", "raw"] = "folded"
     round_factor: float = Field(default=2.0, gt=1)
     max_rounds: int = Field(default=4, ge=1)
@@ -86,8 +99,21 @@ class PruneConfig(_Section):
     admm_learning_rate: float = Field(default=0.01, gt=0)
     pull_start: float = Field(default=0.02, gt=0)
     pull_end: float = Field(default=3.0, gt=0)
+    slr_pull: float = Field(default=1.0, gt=0)
+    layer_rho: dict[str, PositiveFloat] = Field(default_factory=dict)
+    residual_tolerance: float = Field(default=1e-3, ge=0)
     purify: bool = True
     purify_trials: int = Field(default=12, ge=0)
+
+    @field_validator("granularity")
+    @classmethod
+    def _check_granularity(cls, name: str) -> str:
+        if isinstance(granularity_from_name(name), Unstructured):
+            raise ValueError(
+                "without single weights a network is no smaller: there is nothing to compact, export or compile; "
+                "act.toolchain.unstructured prunes and judges it"
+            )
+        return name
 
 
 class RatesConfig(_Section):

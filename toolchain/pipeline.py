@@ -1,6 +1,6 @@
 """The main job: data and network in, a smaller network with its report out.
 
-    dense → reference → rounds of (search → admm → purify → compact → retrain) → final → export → compile → report
+    dense → reference → rounds of (search → solver → purify → compact → retrain) → final → export → compile → report
 
 The order is fixed here, each stage does its work in its own module, and a finished stage is never done twice.
 """
@@ -34,13 +34,13 @@ from .progress import Progress
 from .rounds import (
     State,
     Workbench,
-    admm_stage,
     compact_stage,
     load_weights_into,
     purify_stage,
     recipe,
     retrain_stage,
     search_stage,
+    solver_stage,
 )
 from .run_folder import RunFolder
 from .search.action import MAX_RATIO, Action
@@ -252,10 +252,11 @@ class Pipeline:
         except BudgetError as error:
             self._progress.warn(f"{name}: {error}")
             return None
-        trained, plan = admm_stage(bench, f"{name} admm", state.network, found.action, Budget(limits=limits))
+        solver = f"{name} {self._config.prune.solver}"
+        trained, plan = solver_stage(bench, solver, state.network, found.action, Budget(limits=limits))
         # Where a cost is asked for and met, what purification would still remove is worth more as accuracy.
         if self._config.prune.purify and self._config.prune.purify_trials and not last:
-            plan = purify_stage(bench, f"{name} purify", trained, plan, objective)
+            plan = purify_stage(bench, f"{name} purify", trained, plan, Budget(limits=limits))
         smaller, check = compact_stage(bench, f"{name} compact", state, trained, plan)
         self._checks.append(check)
         if last:

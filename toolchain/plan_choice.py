@@ -1,15 +1,17 @@
 """Choose the plan of a whole network: which units of each group and which columns of each layer stay.
 
 The score of a unit is ``sum_l rho_l * ||row of W_l||^2`` over the layers that produce it; its consumers' columns do not
-count. A column's score is its squared norm over the kept filters. Filters and columns are chosen in turn, each counting
-only weights that the other choice leaves, until nothing changes; what keeps most of the (rho-weighted) norm wins. This
-is called thousands of times in a search, so squares and index maps are made once, in :class:`Scores`.
+count. The score of a block of columns is its squared norm over the kept filters. Filters and columns are chosen in
+turn, each counting only weights that the other choice leaves, until nothing changes; this starts once from the filters
+and once from the columns, and what keeps most of the (rho-weighted) norm wins. It is called thousands of times in a
+search, so squares and index maps are made once, in :class:`Scores`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -17,14 +19,17 @@ from torch import Tensor
 
 from .capture import CapturedNetwork
 from .coupling import Coupling, CouplingGroup, IntArray, LayerInfo
-from .keep_indices import PruningPlan, normalize_plan
+from .granularity import ColumnGranularity
+from .keep_indices import Kept, PruningPlan, normalize_plan, resolve_plan
+from .projection import SINGLE_COLUMNS, column_blocks, top_mask
 
-__all__ = ["Scores", "choose_plan", "top_indices"]
+__all__ = ["Scores", "choose_plan"]
 
 FloatArray = npt.NDArray[np.float32]
 BoolArray = npt.NDArray[np.bool_]
 
 MAX_ALTERNATIONS = 6
+MAX_SETTLINGS = 64
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -35,12 +40,38 @@ class _LayerScores:
         squares: ``(c_out, K)``, times rho.
         row_sums: ``(c_out,)``.
         column_units: Unit read by each stored column, or -1, ``(K,)``.
+        channels: Input channel of each stored column, ``(K,)``.
+        positions: Kernel position of each stored column, ``(K,)``.
     """
 
     info: LayerInfo
     squares: FloatArray
     row_sums: FloatArray
     column_units: IntArray
+    channels: IntArray
+    positions: IntArray
+
+    def blocks(self, blocks: ColumnGranularity, units: BoolArray) -> npt.NDArray[np.int64]:
+        """Block of each stored column, ``(K,)``, where these units stay; of columns that go, any valid number."""
+        ranks = np.maximum(np.cumsum(units[self.info.inputs]) - 1, 0)
+        return column_blocks(blocks, ranks[self.channels], self.positions, self.info.kernel_area)
+
+
+class _Choice(NamedTuple):
+    """What stays: units, and stored columns by layer; `energy` is the squared norm kept."""
+
+    energy: float
+    units: BoolArray
+    columns: Mapping[str, BoolArray]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Request:
+    """What is asked of a choice (see :func:`choose_plan`)."""
+
+    filter_keep: Mapping[str, int]
+    column_keep: Mapping[str, int | float]
+    blocks: ColumnGranularity
 
 
 class Scores:
@@ -51,21 +82,43 @@ class Scores:
         weights: By layer, ``(c_out, c_in/groups, kh, kw)``, ``(c_out, K)`` for packed columns, or ``(out, in)``; any
             float dtype and device. Layers left out count nothing.
         rho: Weight of each layer in its group's score; 1 where missing.
+        within: Choices are made among what this plan keeps: the rest counts nothing.
 
     Raises:
-        ValueError: If a weight does not fit its layer.
+        ValueError: If a weight does not fit its layer, or the plan not the network.
     """
 
     def __init__(
-        self, coupling: Coupling, weights: Mapping[str, Tensor], rho: Mapping[str, float] | None = None
+        self,
+        coupling: Coupling,
+        weights: Mapping[str, Tensor],
+        rho: Mapping[str, float] | None = None,
+        *,
+        within: PruningPlan | None = None,
     ) -> None:
         self.coupling = coupling
+        kept = None if within is None else resolve_plan(coupling, within)
+        self.units = np.ones(coupling.total_units + 1, dtype=np.bool_) if kept is None else kept.units
         self.layers = {
-            name: _layer_scores(info, weights[name], (rho or {}).get(name, 1.0))
+            name: _layer_scores(info, weights[name], (rho or {}).get(name, 1.0), kept)
             for name, info in coupling.layers.items()
             if name in weights
         }
         self.must_keep = {group.name: _must_keep(coupling, group) for group in coupling.prunable}
+
+    def unit_norms(self, group: str) -> npt.NDArray[np.float64]:
+        """Squared norm of every unit of a group over its producers, ``(size,)``."""
+        start = self.coupling.offsets[group]
+        totals = _unit_totals(self, {name: layer.row_sums for name, layer in self.layers.items()})
+        return totals[start : start + self.coupling.by_name[group].size]
+
+    def block_norms(self, layer: str, blocks: ColumnGranularity) -> npt.NDArray[np.float64]:
+        """Squared norm of every block of columns of a layer, of channels that may stay, ``(blocks,)``."""
+        own = self.layers[layer]
+        alive = self.units[own.column_units]
+        totals = own.squares.sum(0)[alive]
+        labels = own.blocks(blocks, self.units)[alive]
+        return np.bincount(labels, weights=totals)[np.unique(labels)]
 
 
 def choose_plan(
@@ -76,6 +129,7 @@ def choose_plan(
     column_keep: Mapping[str, int | float],
     *,
     rho: Mapping[str, float] | None = None,
+    blocks: ColumnGranularity = SINGLE_COLUMNS,
 ) -> PruningPlan:
     """Keep the strongest filters and columns of a network.
 
@@ -85,9 +139,11 @@ def choose_plan(
         weights: Weights by layer (see :class:`Scores`), folded with batch norm where wanted; or their scores, when
             several plans are chosen from the same weights.
         filter_keep: Units kept by group, in ``1..size``; a group left out keeps all.
-        column_keep: Columns kept by layer: a whole number, or a float in (0, 1] for a share of the columns that the
-            filter choice leaves. Clipped to what is left, at least 1.
+        column_keep: Blocks of columns kept by layer: a whole number, or a float in (0, 1] for a share of the blocks
+            that the filter choice leaves. Clipped to what is left, at least 1.
         rho: Weight of each layer in its group's score.
+        blocks: What is removed in one piece of columns. Blocks of several channels count the channels that stay, so
+            that in the compact network they are whole (see ``granularity``).
 
     Returns:
         Normalised plan in this network's indices: filters whose channel no kept column reads are gone, too. Every
@@ -99,28 +155,61 @@ def choose_plan(
     del network
     scores = weights if isinstance(weights, Scores) else Scores(coupling, weights, rho)
     _check_counts(coupling, filter_keep, column_keep)
-    rows: Mapping[str, FloatArray] = {name: layer.row_sums for name, layer in scores.layers.items()}
+    request = _Request(filter_keep=filter_keep, column_keep=column_keep, blocks=blocks)
+    best = max((_alternate(scores, request, rows) for rows in _starts(scores, request)), key=lambda found: found.energy)
+    return _settled(scores, request, best)
+
+
+def _starts(scores: Scores, request: _Request) -> list[Mapping[str, FloatArray]]:
+    """Squared norms of rows that the first choice of filters sees: of whole rows, and of what columns alone leave."""
+    whole: Mapping[str, FloatArray] = {name: layer.row_sums for name, layer in scores.layers.items()}
+    if not (request.filter_keep and request.column_keep):
+        return [whole]
+    return [whole, _rows_left(scores, scores.units, _choose_all_columns(scores, request, scores.units))]
+
+
+def _alternate(scores: Scores, request: _Request, rows: Mapping[str, FloatArray]) -> _Choice:
     units = np.ones(0, dtype=np.bool_)
-    best: tuple[float, BoolArray, dict[str, BoolArray]] | None = None
+    best: _Choice | None = None
     for _ in range(MAX_ALTERNATIONS):
-        before, units = units, _choose_units(scores, filter_keep, rows)
-        columns = {name: _choose_columns(scores, name, keep, units) for name, keep in column_keep.items()}
+        before, units = units, _choose_units(scores, request.filter_keep, rows)
+        if np.array_equal(before, units):
+            break
+        columns = _choose_all_columns(scores, request, units)
         rows = _rows_left(scores, units, columns)
         energy = sum(float(row @ units[scores.layers[name].info.outputs]) for name, row in rows.items())
-        if best is None or energy > best[0]:
-            best = (energy, units, columns)
-        if not filter_keep or np.array_equal(before, units):
+        if best is None or energy > best.energy:
+            best = _Choice(energy, units, columns)
+        if not request.filter_keep:
             break
     assert best is not None
-    return _plan(coupling, filter_keep, best[1], best[2])
+    return best
 
 
-def top_indices(scores: npt.NDArray[np.floating], keep: int) -> npt.NDArray[np.int64]:
-    """Indices of the ``keep`` largest scores, sorted; ties go to the lowest index."""
-    return np.sort(np.argsort(-scores, kind="stable")[:keep])
+def _settled(scores: Scores, request: _Request, choice: _Choice) -> PruningPlan:
+    """The plan of a choice, with blocks that are whole among the channels that really stay.
+
+    A plan's normal form also drops units that no column reads. That shifts the channels after them, so blocks of
+    several channels are then chosen again, as many as before, until no unit goes any more.
+    """
+    units, columns = choice.units, choice.columns
+    plan = _plan(scores.coupling, units, columns)
+    if request.blocks.channels == 1 or not columns:
+        return plan
+    counts = {
+        name: len(np.unique(scores.layers[name].blocks(request.blocks, units)[stay])) for name, stay in columns.items()
+    }
+    again = _Request(filter_keep=request.filter_keep, column_keep=counts, blocks=request.blocks)
+    for _ in range(MAX_SETTLINGS):
+        left = _planned_units(scores.coupling, plan)
+        if np.array_equal(left, units):
+            break
+        units = left
+        plan = _plan(scores.coupling, units, _choose_all_columns(scores, again, units))
+    return plan
 
 
-def _layer_scores(info: LayerInfo, weight: Tensor, rho: float) -> _LayerScores:
+def _layer_scores(info: LayerInfo, weight: Tensor, rho: float, kept: Kept | None) -> _LayerScores:
     matrix = weight.detach().flatten(1).float().cpu().numpy()
     if matrix.shape != (len(info.outputs), len(info.columns)):
         expected = (len(info.outputs), len(info.columns))
@@ -128,7 +217,17 @@ def _layer_scores(info: LayerInfo, weight: Tensor, rho: float) -> _LayerScores:
     squares = matrix * matrix
     if rho != 1.0:
         squares *= np.float32(rho)
-    return _LayerScores(info=info, squares=squares, row_sums=squares.sum(1), column_units=info.column_units)
+    if kept is not None:
+        squares[~kept.filters(info.name)] = 0.0
+        squares[:, ~np.isin(info.columns, kept.columns(info.name), assume_unique=True)] = 0.0
+    return _LayerScores(
+        info=info,
+        squares=squares,
+        row_sums=squares.sum(1),
+        column_units=info.column_units,
+        channels=info.columns // info.kernel_area,
+        positions=info.columns % info.kernel_area,
+    )
 
 
 def _must_keep(coupling: Coupling, group: CouplingGroup) -> Sequence[IntArray]:
@@ -144,47 +243,63 @@ def _must_keep(coupling: Coupling, group: CouplingGroup) -> Sequence[IntArray]:
     return sorted(sets, key=len)
 
 
+def _unit_totals(scores: Scores, rows: Mapping[str, FloatArray]) -> npt.NDArray[np.float64]:
+    """Squared norm of every unit over its producers; one entry more for filters of no group."""
+    totals = np.zeros(scores.coupling.total_units + 1, dtype=np.float64)
+    for name, row in rows.items():
+        np.add.at(totals, scores.layers[name].info.outputs, row)
+    return totals
+
+
 def _choose_units(scores: Scores, filter_keep: Mapping[str, int], rows: Mapping[str, FloatArray]) -> BoolArray:
     """Units that stay, by the squared norms of their rows."""
     coupling = scores.coupling
-    totals = np.zeros(coupling.total_units + 1, dtype=np.float64)
-    for name, row in rows.items():
-        np.add.at(totals, scores.layers[name].info.outputs, row)
-    chosen = np.ones(coupling.total_units + 1, dtype=np.bool_)
+    totals = _unit_totals(scores, rows)
+    totals[~scores.units] = -1.0  # below every squared norm
+    chosen = scores.units.copy()
     for name, keep in filter_keep.items():
-        start, size = coupling.offsets[name], coupling.by_name[name].size
-        stay = _strongest(totals[start : start + size], keep, scores.must_keep[name])
-        chosen[start : start + size] = False
-        chosen[start + stay] = True
+        part = slice(coupling.offsets[name], coupling.offsets[name] + coupling.by_name[name].size)
+        chosen[part] &= _strongest(totals[part], keep, scores.must_keep[name])
     return chosen
 
 
-def _strongest(totals: npt.NDArray[np.float64], keep: int, must_keep: Sequence[IntArray]) -> npt.NDArray[np.int64]:
-    stay = top_indices(totals, keep)
-    mask = np.zeros(len(totals), dtype=np.bool_)
-    mask[stay] = True
+def _strongest(totals: npt.NDArray[np.float64], keep: int, must_keep: Sequence[IntArray]) -> BoolArray:
+    mask = top_mask(totals, keep)
     if all(mask[units].any() for units in must_keep):
-        return stay
+        return mask
     forced = np.zeros_like(mask)
     for units in must_keep:
         if not forced[units].any():
             forced[units[np.argmax(totals[units])]] = True
-    ranked = np.where(forced, np.inf, totals)
-    return top_indices(ranked, max(keep, int(forced.sum())))
+    return top_mask(np.where(forced, np.inf, totals), max(keep, int(forced.sum())))
 
 
-def _choose_columns(scores: Scores, name: str, keep: float, units: BoolArray) -> BoolArray:
-    layer = scores.layers[name]
+def _choose_all_columns(scores: Scores, request: _Request, units: BoolArray) -> dict[str, BoolArray]:
+    return {
+        name: _choose_columns(scores.layers[name], keep, units, request.blocks)
+        for name, keep in request.column_keep.items()
+    }
+
+
+def _choose_columns(layer: _LayerScores, keep: float, units: BoolArray, blocks: ColumnGranularity) -> BoolArray:
     alive = units[layer.column_units]
-    left = int(alive.sum())
+    totals = units[layer.info.outputs].astype(np.float32) @ layer.squares
+    if not alive.any():  # every channel goes: the normal form brings one back for this column
+        return np.asarray(np.arange(len(alive)) == int(np.argmax(totals)))
+    if blocks == SINGLE_COLUMNS:
+        totals[~alive] = -1.0  # below every squared norm
+        return top_mask(totals, _count(keep, int(np.count_nonzero(alive))))
+    labels = layer.blocks(blocks, units)
+    inside, size = labels[alive], int(labels.max()) + 1
+    sums = np.bincount(inside, weights=totals[alive], minlength=size)
+    present = np.bincount(inside, minlength=size) > 0
+    sums[~present] = -1.0
+    return np.asarray(top_mask(sums, _count(keep, int(np.count_nonzero(present))))[labels] & alive)
+
+
+def _count(keep: float, left: int) -> int:
     count = keep if isinstance(keep, int) else round(keep * left)
-    count = min(max(count, 1), max(left, 1))
-    rows = units[layer.info.outputs].astype(np.float32)
-    # Below every squared norm, so that a column of a removed channel is never chosen.
-    totals = np.where(alive, rows @ layer.squares, np.float32(-1.0))
-    stay = np.zeros(len(totals), dtype=np.bool_)
-    stay[top_indices(totals, count)] = True
-    return stay
+    return min(max(count, 1), left)
 
 
 def _rows_left(scores: Scores, units: BoolArray, columns: Mapping[str, BoolArray]) -> dict[str, FloatArray]:
@@ -196,16 +311,23 @@ def _rows_left(scores: Scores, units: BoolArray, columns: Mapping[str, BoolArray
     return rows
 
 
-def _plan(
-    coupling: Coupling, filter_keep: Mapping[str, int], units: BoolArray, columns: Mapping[str, BoolArray]
-) -> PruningPlan:
+def _plan(coupling: Coupling, units: BoolArray, columns: Mapping[str, BoolArray]) -> PruningPlan:
     filters = {}
-    for name in filter_keep:
-        start = coupling.offsets[name]
-        stay = units[start : start + coupling.by_name[name].size]
-        filters[name] = np.flatnonzero(stay).astype(np.int32)
+    for group in coupling.prunable:
+        start = coupling.offsets[group.name]
+        filters[group.name] = np.flatnonzero(units[start : start + group.size]).astype(np.int32)
     keep_columns = {name: coupling.layers[name].columns[stay] for name, stay in columns.items()}
     return normalize_plan(coupling, PruningPlan(keep_filters=filters, keep_columns=keep_columns))
+
+
+def _planned_units(coupling: Coupling, plan: PruningPlan) -> BoolArray:
+    """Units that a normalised plan keeps."""
+    units = np.ones(coupling.total_units + 1, dtype=np.bool_)
+    for name, keep in plan.keep_filters.items():
+        start = coupling.offsets[name]
+        units[start : start + coupling.by_name[name].size] = False
+        units[start + keep] = True
+    return units
 
 
 def _check_counts(coupling: Coupling, filter_keep: Mapping[str, int], column_keep: Mapping[str, int | float]) -> None:

@@ -1,122 +1,178 @@
-"""Purification (AutoCompress phase II): remove what ADMM left nearly zero.
+"""Purification (AutoCompress phase II): remove what the solver left nearly zero.
 
-ADMM leaves many small filters and columns inside the kept set. Per-layer thresholds on their L2 norms, relative to the
-layer's median, are searched with the same annealing driver for the largest reduction that costs no accuracy.
+A solver leaves many small filters and blocks of columns inside the kept set. Each coupling group and each layer has a
+threshold on their L2 norms, stated as a share of its squared norm: the weakest go whose squared norms add up to at most
+that share. (A median would not do: where more than half is nearly zero, so is the median.)
+
+The thresholds are raised as far as the network stays as good: first one level for all, by bisection; then each further
+on its own, by halving: knobs that cannot be raised together are tried in halves. Every step is judged, and only steps
+that hold are taken, so the result is never worse than allowed, whenever the trials end. Nothing here is random.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
-from .coupling import Coupling, CouplingGroup, IntArray, LayerInfo
-from .keep_indices import Kept, PruningPlan, resolve_plan
-from .search.action import ActionSpace
-from .search.trials import Outcome
+from .keep_indices import PruningPlan, normalize_plan
+from .plan_choice import Scores
+from .search.plan_space import PlanSpace
 
-FloatArray = npt.NDArray[np.float64]
+LEVELS = (0.0, 1e-6, 1e-5, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 2e-2, 5e-2)
+"""Thresholds as shares of a group's or a layer's squared norm."""
 
-FIRST_THRESHOLD = 0.1
-PENALTY_PER_POINT = 10.0
+TOLERANCE = 0.1
+"""Points of quick accuracy that count as no loss."""
+
+CHANCE_DEVIATIONS = 3.0
+
+Attempt = Callable[[PruningPlan], bool]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Thresholds:
-    """Norms below `threshold * median` go: by coupling group for filters, by layer for columns."""
+@dataclass(frozen=True, kw_only=True, order=True)
+class Knob:
+    """One threshold: of the filters of a coupling group, or of the columns of a layer."""
 
-    filters: Mapping[str, float]
-    columns: Mapping[str, float]
+    columns: bool
+    name: str
 
-    def moved(self, step: float, rng: np.random.Generator) -> "Thresholds":
-        """Multiply each threshold by a log-normal factor of scale `step`."""
 
-        def move(values: Mapping[str, float]) -> dict[str, float]:
-            factors = np.exp(rng.normal(0.0, step, len(values)))
-            return {name: float(value * f) for (name, value), f in zip(values.items(), factors, strict=True)}
-
-        return Thresholds(filters=move(self.filters), columns=move(self.columns))
+Levels = Mapping[Knob, int]
 
 
 class Purification:
     """Plans that remove, from what a plan keeps, everything under thresholds.
 
     Args:
-        coupling: Coupling groups of the network that the plan refers to.
+        space: What may be pruned in the network that the plan refers to.
         plan: What hard pruning keeps.
-        weights: Weights by layer, batch-norm folded, `(c_out, columns)` after flattening.
-        actions: The groups and layers that may be pruned.
+        weights: Weights by layer that rank, batch-norm folded or raw.
     """
 
-    def __init__(
-        self, coupling: Coupling, plan: PruningPlan, weights: Mapping[str, torch.Tensor], actions: ActionSpace
-    ) -> None:
-        kept = resolve_plan(coupling, plan)
-        self._filters = {name: _kept_units(kept, name) for name in actions.group_share}
-        self._columns = {name: kept.columns(name) for name in actions.layer_share}
-        self._filter_norms = {
-            name: _filter_norms(coupling.by_name[name], keep, weights) for name, keep in self._filters.items()
+    def __init__(self, space: PlanSpace, plan: PruningPlan, weights: Mapping[str, torch.Tensor]) -> None:
+        self.original = normalize_plan(space.coupling, plan)
+        self._space = space
+        self._scores = Scores(space.coupling, weights, within=self.original)
+        counts = {
+            Knob(columns=False, name=name): _keep_counts(self._scores.unit_norms(name))
+            for name in space.actions.group_share
         }
-        self._column_norms = {
-            name: _column_norms(coupling.layers[name], keep, weights[name]) for name, keep in self._columns.items()
-        }
+        if space.granularity.columns is not None:
+            blocks = space.granularity.columns
+            counts |= {
+                Knob(columns=True, name=name): _keep_counts(self._scores.block_norms(name, blocks))
+                for name in space.actions.layer_share
+            }
+        self._counts = counts
 
-    def first(self) -> Thresholds:
-        """Equal thresholds for everything that may be pruned."""
-        return Thresholds(
-            filters=dict.fromkeys(self._filter_norms, FIRST_THRESHOLD),
-            columns=dict.fromkeys(self._column_norms, FIRST_THRESHOLD),
+    @property
+    def knobs(self) -> tuple[Knob, ...]:
+        """All thresholds, those of the most costly filters and columns first."""
+        shares = (self._space.actions.group_share, self._space.actions.layer_share)
+        return tuple(sorted(self._counts, key=lambda knob: (-shares[knob.columns][knob.name], knob)))
+
+    def raised(self, levels: Levels, knob: Knob) -> int | None:
+        """The next level at which a knob removes more than at its own; None where there is none."""
+        counts, now = self._counts[knob], levels[knob]
+        return next((level for level in range(now + 1, len(counts)) if counts[level] < counts[now]), None)
+
+    def plan(self, levels: Levels) -> PruningPlan:
+        """The plan without what lies under the thresholds; each group and layer keeps its strongest at least."""
+        if not any(levels.values()):
+            return self.original
+        keep = {knob: self._counts[knob][level] for knob, level in levels.items()}
+        return self._space.choose(
+            {knob.name: count for knob, count in keep.items() if not knob.columns},
+            {knob.name: count for knob, count in keep.items() if knob.columns},
+            self._scores,
         )
 
-    def plan(self, thresholds: Thresholds) -> PruningPlan:
-        """The plan without what lies under `thresholds`; each group and layer keeps its strongest at least."""
-        filters = {
-            name: _above(self._filters[name], self._filter_norms[name], threshold)
-            for name, threshold in thresholds.filters.items()
-        }
-        columns = {
-            name: _above(self._columns[name], self._column_norms[name], threshold)
-            for name, threshold in thresholds.columns.items()
-        }
-        return PruningPlan(keep_filters=filters, keep_columns=columns)
 
-
-def purification_outcome(
-    cost_share: float, accuracy: float, accuracy_before: float, tolerance: float, figures: dict[str, float]
-) -> Outcome:
-    """Energy of thresholds: the share of the cost that is left, and a steep price for accuracy lost.
+def purify(purification: Purification, attempt: Attempt, trials: int) -> PruningPlan:
+    """Raise thresholds as far as every step holds.
 
     Args:
-        cost_share: Cost over the cost before purification.
-        accuracy: Quick accuracy in percent.
-        accuracy_before: The same before purification.
-        tolerance: Points that count as no loss.
-        figures: For the journal.
+        purification: Turns thresholds into plans.
+        attempt: Judges a plan that removes more than the best so far: whether it may take its place.
+        trials: Calls of `attempt` allowed.
+
+    Returns:
+        The last plan that held; the original where none did.
     """
-    lost = max(0.0, accuracy_before - accuracy - tolerance)
-    return Outcome(energy=cost_share + PENALTY_PER_POINT * lost, figures=figures)
+    search = _Search(purification, attempt, trials)
+    search.raise_together()
+    search.raise_apart()
+    return search.best
 
 
-def _kept_units(kept: Kept, group: str) -> IntArray:
-    start = kept.coupling.offsets[group]
-    return np.flatnonzero(kept.units[start : start + kept.coupling.by_name[group].size]).astype(np.int32)
+def at_chance(accuracy: float, labels: torch.Tensor) -> bool:
+    """Whether an accuracy cannot be told from always answering the most frequent class.
+
+    Args:
+        accuracy: In percent.
+        labels: Of the images it was measured on, ``(n,)``, int64.
+    """
+    share = float(labels.bincount().max()) / len(labels)
+    deviation = (share * (1 - share) / len(labels)) ** 0.5
+    return accuracy / 100 <= share + CHANCE_DEVIATIONS * deviation
 
 
-def _above(kept: IntArray, norms: FloatArray, threshold: float) -> IntArray:
-    stay = norms >= min(threshold * float(np.median(norms)), float(norms.max()))
-    return np.asarray(kept[stay], dtype=np.int32)
+class _Search:
+    """Levels raised so far, and the plan they give."""
+
+    def __init__(self, purification: Purification, attempt: Attempt, trials: int) -> None:
+        self._purification = purification
+        self._attempt = attempt
+        self._left = trials
+        self._levels: dict[Knob, int] = dict.fromkeys(purification.knobs, 0)
+        self.best = purification.original
+
+    def raise_together(self) -> None:
+        """Find the highest level that holds for all knobs at once, by bisection."""
+        low, high = 0, len(LEVELS)
+        while high - low > 1 and self._left:
+            middle = (low + high) // 2
+            if self._take(dict.fromkeys(self._levels, middle)):
+                low = middle
+            else:
+                high = middle
+
+    def raise_apart(self) -> None:
+        """Raise knobs in groups, and a group that cannot be raised in halves, until nothing holds or trials end."""
+        waiting = _halves(list(self._purification.knobs))
+        while waiting and self._left:
+            group = waiting.pop(0)
+            higher = {knob: level for knob in group if (level := self._purification.raised(self._levels, knob))}
+            if not higher:
+                continue
+            if self._take(self._levels | higher):
+                waiting.append(list(higher))
+            elif len(higher) > 1:
+                waiting += _halves(list(higher))
+
+    def _take(self, levels: dict[Knob, int]) -> bool:
+        """Go to `levels` if they hold."""
+        plan = self._purification.plan(levels)
+        if plan != self.best:
+            self._left -= 1
+            if not self._attempt(plan):
+                return False
+            self.best = plan
+        self._levels = levels
+        return True
 
 
-def _filter_norms(group: CouplingGroup, kept: IntArray, weights: Mapping[str, torch.Tensor]) -> FloatArray:
-    squares = np.zeros(group.size)
-    for ref in group.producers:
-        rows = weights[ref.layer].flatten(1).square().sum(1).double().cpu().numpy()
-        np.add.at(squares, ref.units, rows[ref.positions])
-    return np.asarray(np.sqrt(squares[kept]))
+def _halves(knobs: list[Knob]) -> list[list[Knob]]:
+    """Every other knob, so that both halves hold costly ones."""
+    return [half for half in (knobs[::2], knobs[1::2]) if half]
 
 
-def _column_norms(layer: LayerInfo, kept: IntArray, weight: torch.Tensor) -> FloatArray:
-    squares = weight.flatten(1).square().sum(0).double().cpu().numpy()
-    # A compact layer stores some of its dense columns only; `kept` counts dense ones.
-    return np.asarray(np.sqrt(squares[np.searchsorted(layer.columns, kept)]))
+def _keep_counts(norms: npt.NDArray[np.float64]) -> tuple[int, ...]:
+    """Pieces that stay at each level, at least one, from their squared norms; those of norm 0 always go."""
+    reach = np.cumsum(np.sort(norms))
+    if not reach[-1] > 0:  # nothing to tell the pieces apart by
+        return (len(norms),) * len(LEVELS)
+    removed = [int(np.searchsorted(reach, level * reach[-1], side="right")) for level in LEVELS]
+    return tuple(max(1, len(norms) - count) for count in removed)

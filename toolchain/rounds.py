@@ -1,4 +1,4 @@
-"""One round of compression: search an action, drive the weights onto it with ADMM, purify, compact, retrain.
+"""One round of compression: search an action, drive the weights onto it with a solver, purify, compact, retrain.
 
 Each step is a stage of the run folder; a finished stage is replayed from its record. A stage that trained hands on what
 it wrote, read back, so that a resumed run continues from the very same tensors, memory layout included. The round ends
@@ -7,6 +7,7 @@ function and the gradients of what is left are the same.
 """
 
 import copy
+import itertools
 import math
 import zlib
 from collections.abc import Mapping
@@ -28,6 +29,7 @@ from .coupling import Coupling, find_coupling
 from .equality_chain import MASKED_TOLERANCE, EqualityCheck, compare_modules, probe_inputs
 from .evaluation import Evaluation, evaluate, recalibrate_batch_norm
 from .folding import folded_weights, plain_weights, weighted_modules
+from .granularity import granularity_from_name
 from .keep_indices import PruningPlan, compose_plans, normalize_plan
 from .latency import LatencyCost
 from .loading import rebuild, save_network
@@ -35,21 +37,21 @@ from .masking import make_masks, masked_weights
 from .plan import plan_from_dict, plan_to_dict
 from .plan_choice import Scores
 from .progress import Progress
-from .purify import Purification, Thresholds, purification_outcome
+from .purify import TOLERANCE as PURIFY_TOLERANCE
+from .purify import Purification, at_chance, purify
 from .run_folder import RunFolder
 from .search.action import Action
-from .search.annealing import Schedule, anneal
 from .search.budget import Budget, Costs, Proposal
 from .search.fast_evaluation import FastEvaluation
 from .search.plan_space import PlanSpace, Prior
 from .search.problem import SearchProblem, network_problem
 from .search.strategies import make_strategy
 from .search.strategy import affordable_trials
-from .search.trials import Outcome, TrialJournal
-from .solvers.admm import Admm, Residuals, RhoSchedule
+from .search.trials import TrialJournal
+from .solvers.base import Residuals, StopRule, rho_by_layer
+from .solvers.selection import SolverSettings, make_solver
 from .training import Recipe, train
 
-PURIFY_TOLERANCE = 0.1
 CONFIRMATIONS = 5
 
 
@@ -101,7 +103,7 @@ class Workbench:
             network,
             coupling,
             self.ranking_weights(network),
-            granularity=self.config.prune.granularity,
+            granularity=granularity_from_name(self.config.prune.granularity),
             prior=self.prior,
             latency_of=self.latency_of,
         )
@@ -202,7 +204,7 @@ def confirmed(space: PlanSpace, budget: Budget, proposal: Proposal, scores: Scor
     return proposal
 
 
-def admm_stage(
+def solver_stage(
     bench: Workbench, stage: str, network: CapturedNetwork, action: Action, budget: Budget
 ) -> tuple[CapturedNetwork, PruningPlan]:
     """Train `network` towards the action's structured set; returns it trained (not yet pruned) and the final plan."""
@@ -222,26 +224,33 @@ def admm_stage(
     modules = weighted_modules(trained)
     weights = {name: cast(nn.Parameter, modules[name].weight) for name in sorted(layers)}
     everything = plain_weights(trained)
+    rho_of_layer = rho_by_layer(prune.layer_rho, list(coupling.layers))
+
+    def scored(values: dict[str, torch.Tensor]) -> Scores:
+        return Scores(coupling, bench.ranked(network, {**everything, **values}), rho_of_layer)
 
     def project(values: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-        plan = space.plan(action, Scores(coupling, bench.ranked(network, {**everything, **values})))
-        return masked_weights(values, coupling, plan)
+        return masked_weights(values, coupling, space.plan(action, scored(values)))
 
     rates = recipe(bench, stage, epochs, prune.admm_learning_rate, final_rate_share=0.1)
-    rho = RhoSchedule.from_pull(
-        prune.pull_start,
-        prune.pull_end,
+    settings = SolverSettings(
+        name=prune.solver,
         epochs=epochs,
         steps=math.ceil(len(bench.train) / rates.batch_size),
         rate=rates.learning_rate / (1 - rates.momentum),
+        pull_start=prune.pull_start,
+        pull_end=prune.pull_end,
+        slr_pull=prune.slr_pull,
+        rho_of_layer=rho_of_layer,
+        stop=StopRule(tolerance=prune.residual_tolerance),
     )
     with bench.progress.stage(stage, total=epochs, unit="epochs") as bar:
 
         def log(residuals: Residuals) -> None:
             bench.folder.events.append({"event": "residuals", "stage": stage, **vars(residuals)})
 
-        solver = Admm(weights, project, rho, log)
-        train(
+        solver = make_solver(settings, weights, project, log)
+        summary = train(
             trained.module,
             bench.train,
             bench.augmentation,
@@ -252,56 +261,55 @@ def admm_stage(
             checkpoint=bench.folder.inner_checkpoint(stage),
             on_epoch=lambda epoch, loss: bar.advance(1, f"loss {loss:.3f}"),
         )
-    ranking = Scores(coupling, bench.ranked(network, {**everything, **solver.z}))
+        if solver.converged:
+            bar.say(f"converged after {summary.epochs} of {epochs} epochs")
+    ranking = scored(solver.z)
     # The weights have moved: which filters and columns are kept may have changed, and with them the cost.
     plan = confirmed(space, budget, budget.project(action, lambda moved: space.priced(moved, ranking)), ranking).plan
     trained.module.cpu()
     save_network(file, trained)
     bench.folder.finish(stage, {"plan": plan_to_dict(plan)})
-    return admm_stage(bench, stage, network, action, budget)
+    return solver_stage(bench, stage, network, action, budget)
 
 
 def purify_stage(
-    bench: Workbench, stage: str, network: CapturedNetwork, plan: PruningPlan, objective: str
+    bench: Workbench, stage: str, network: CapturedNetwork, plan: PruningPlan, budget: Budget
 ) -> PruningPlan:
-    """Remove from `plan` what can go without loss of quick accuracy."""
+    """Remove from `plan` what can go without loss of quick accuracy, as much of params and MACs as possible."""
     done = bench.folder.result(stage)
     if done is not None:
         return plan_from_dict(done["plan"])
     coupling = find_coupling(network)
     space = bench.space(network, coupling)
     judge = bench.fast_evaluation(network, coupling)
-    purification = Purification(coupling, plan, bench.ranking_weights(network), space.actions)
-    before, cost_before = judge(plan).accuracy_top1, space.costs(plan)[objective]
-    rng = np.random.default_rng(bench.seed_of(stage))
-    schedule = Schedule(trials=bench.config.prune.purify_trials, decay=bench.config.search.decay)
+    purification = Purification(space, plan, bench.ranking_weights(network))
+    before, costs_before = judge(purification.original), space.costs(purification.original)
+    labels = torch.cat([labels for _, labels in bench.search.in_order(500, limit=before.images)])
+    trials = 0 if at_chance(before.accuracy_top1, labels) else bench.config.prune.purify_trials
+    known = {int(record["index"]): record["figures"] for record in bench.folder.trials_of(stage)}
+    indices, best = itertools.count(), {"accuracy": before.accuracy_top1, "cost_share": 1.0}
+    with bench.progress.stage(stage, total=trials, unit="trials") as bar:
 
-    def judged(thresholds: Thresholds) -> Outcome:
-        candidate = normalize_plan(coupling, purification.plan(thresholds))
-        cost = space.costs(candidate)[objective]
-        found = judge(candidate).accuracy_top1
-        return purification_outcome(
-            cost / cost_before, found, before, PURIFY_TOLERANCE, {"accuracy": found, "cost_share": cost / cost_before}
-        )
+        def attempt(candidate: PruningPlan) -> bool:
+            index, costs = next(indices), space.costs(candidate)
+            share = sum(costs[kind] / costs_before[kind] for kind in ("params", "macs")) / 2
+            figures = known.get(index) or {"accuracy": judge(candidate).accuracy_top1, "cost_share": share}
+            holds = figures["accuracy"] >= before.accuracy_top1 - PURIFY_TOLERANCE
+            accepted = holds and share < best["cost_share"] and budget.allows(costs)
+            if index not in known:
+                trial = {"index": index, "energy": share, "figures": figures, "accepted": accepted}
+                bench.folder.trials.append({"stage": stage, **trial})
+                bar.advance(1, f"accuracy {figures['accuracy']:.1f} %")
+            if accepted:
+                best.update(figures)
+            return accepted
 
-    with bench.progress.stage(stage, total=schedule.trials, unit="trials") as bar:
-
-        def record(trial: dict[str, Any]) -> None:
-            bench.folder.trials.append({"stage": stage, **trial})
-            bar.advance(1, f"accuracy {trial['figures']['accuracy']:.1f} %")
-
-        best = anneal(
-            purification.first(),
-            Thresholds.moved,
-            judged,
-            schedule,
-            rng,
-            replay=bench.folder.trials_of(stage),
-            on_trial=record,
-        )
-        bar.say(f"{100 * best.outcome.figures['cost_share']:.1f} % of the {objective} cost left")
-    purified = purification.plan(best.candidate) if best.outcome.energy < 1.0 else plan
-    bench.folder.finish(stage, {"plan": plan_to_dict(purified), "figures": best.outcome.figures})
+        purified = purify(purification, attempt, trials)
+        if trials == 0:
+            bar.say(f"{before.accuracy_top1:.1f} % is chance: nothing can be judged, so nothing is removed")
+        else:
+            bar.say(f"{100 * best['cost_share']:.1f} % of params and MACs left")
+    bench.folder.finish(stage, {"plan": plan_to_dict(purified), "figures": best})
     return purified
 
 

@@ -49,8 +49,12 @@ class Penalty(Protocol):
     def add_gradients(self) -> None:
         """Add the penalty's gradient in place, after backward and before the step."""
 
-    def end_epoch(self, epoch: int) -> None:
-        """Update the auxiliary variables after epoch `epoch` (from 0)."""
+    def end_epoch(self, epoch: int, loss: float) -> None:
+        """Update the auxiliary variables after epoch `epoch` (from 0), whose mean loss was `loss`."""
+
+    @property
+    def converged(self) -> bool:
+        """Whether more training would change nothing: it ends early then."""
 
     def state_dict(self) -> dict[str, Any]:
         """Tensors and numbers that a resumed training needs."""
@@ -61,7 +65,7 @@ class Penalty(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingSummary:
-    """What one training did."""
+    """What one training did; fewer epochs than asked for where its solver had converged."""
 
     epochs: int
     seconds: float
@@ -100,7 +104,10 @@ def train(
     first = _restore(checkpoint, module, optimizer, penalty) if checkpoint else 0
     steps = math.ceil(len(batches) / recipe.batch_size)
     loss = float("nan")
+    done = first
     for epoch in range(first, recipe.epochs):
+        if penalty is not None and penalty.converged:
+            break
         generator = torch.Generator().manual_seed(recipe.seed * 100_003 + epoch)
         torch.manual_seed(recipe.seed * 100_003 + epoch)  # dropout
         total, count = 0.0, 0
@@ -118,13 +125,14 @@ def train(
             count += len(labels)
         loss = total / max(count, 1)
         if penalty is not None:
-            penalty.end_epoch(epoch)
+            penalty.end_epoch(epoch, loss)
         if checkpoint is not None:
             _save(checkpoint, module, optimizer, penalty, epoch + 1)
+        done = epoch + 1
         if on_epoch is not None:
-            on_epoch(epoch + 1, loss)
+            on_epoch(done, loss)
     module.eval()
-    return TrainingSummary(epochs=recipe.epochs, seconds=time.perf_counter() - began, loss=loss)
+    return TrainingSummary(epochs=done, seconds=time.perf_counter() - began, loss=loss)
 
 
 def _loss(

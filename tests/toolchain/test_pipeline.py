@@ -1,12 +1,13 @@
 """The main job end to end, small: real digits, real training, every stage, and a kill in between."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 from act.toolchain.cli import main
-from act.toolchain.run_folder import RunFolder
+from act.toolchain.run_folder import Journal, RunFolder
 
 CONFIG = """effort = "quick"
 threads = 1
@@ -134,6 +135,9 @@ def test_an_existing_run_is_refused_and_untouched(
         (["--macs-x", "0.5"], "greater than 1"),
         (["--macsx", "2"], "did you mean '--macs-x'"),
         (["--argument", "stem"], "NAME=VALUE"),
+        (["--granularity", "unstructured"], "nothing to compact"),
+        (["--granularity", "colum"], "did you mean 'column'"),
+        (["--solver", "adm"], "did you mean 'admm'"),
         (["--resume"], "no run to resume"),
     ],
 )
@@ -191,3 +195,41 @@ def test_an_unknown_operator_is_named_and_stops_neither_pruning_nor_export(
     assert any("cumsum" in frozen["reason"] for frozen in report["frozen"])
     assert (out / "model.onnx").exists()
     assert not (out / "model.actpkg").exists()
+
+
+def test_a_run_with_blocks_of_columns_and_slr_ends_as_the_uninterrupted_one(
+    config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flags = ["--params-x", "2", "--granularity", "combined-block", "--solver", "slr"]
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    assert main(arguments(config, whole, *flags)) == 0
+    assert report_of(whole)["granularity"] == "combined-block"
+    append = Journal.append
+
+    def append_and_die(self: Journal, record: Mapping[str, Any]) -> None:
+        append(self, record)
+        if record.get("stage") == "round 1 purify" and record.get("index") == 1:
+            raise KilledError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Journal, "append", append_and_die)
+        with pytest.raises(KilledError):
+            main(arguments(config, killed, *flags))
+    assert main(arguments(config, killed, "--resume")) == 0
+    for name in ("pruning_plan.json", "weights.safetensors"):
+        assert (killed / name).read_bytes() == (whole / name).read_bytes(), name
+    events = [json.loads(line) for line in (whole / "events.jsonl").read_text().splitlines()]
+    residuals = [event for event in events if event["event"] == "residuals"]
+    assert residuals
+    assert all(event["stage"] == "round 1 slr" and event["layer_primal"] for event in residuals)
+
+
+def test_a_layer_that_rho_names_but_the_network_lacks_is_refused_before_the_run(
+    config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "rho.toml"
+    file.write_text('[prune]\nlayer_rho = { "layer9.*" = 2.0 }\n')
+    out = tmp_path / "run"
+    assert main(["compress", "--effort", "quick", "--config", str(file), "--out", str(out)]) == 2
+    assert "layer9.*" in capsys.readouterr().err
+    assert not out.exists()

@@ -1,12 +1,16 @@
 import itertools
 import time
+from collections import Counter
 
 import numpy as np
 import pytest
 import torch
+from act.models.layers import ColumnConv2d
 from act.toolchain.capture import capture
+from act.toolchain.compaction import compact
 from act.toolchain.coupling import find_coupling
 from act.toolchain.folding import folded_weights, plain_weights
+from act.toolchain.granularity import BlockColumn, Channel, Column
 from act.toolchain.keep_indices import PruningPlan, normalize_plan, resolve_plan
 from act.toolchain.masking import masked_weights
 from act.toolchain.plan_choice import Scores, choose_plan
@@ -132,3 +136,133 @@ def test_a_choice_is_fast(network_of):
         choose_plan(network, coupling, scores, counts, shares)
         seconds.append(time.perf_counter() - start)
     assert min(seconds) < 0.1  # about 0.015 on an idle machine
+
+
+# Granularities: blocks of columns against brute force, and whole blocks in the compact network.
+
+BLOCKS = [Column(), Channel(), BlockColumn(block=2)]
+
+
+@pytest.fixture
+def wide():
+    """Five channels into a layer of four filters: the last block of two channels has one."""
+    torch.manual_seed(2)
+    model = nn.Sequential(nn.Conv2d(2, 5, 2), nn.ReLU(), nn.Conv2d(5, 4, (1, 2)), nn.ReLU(), nn.Conv2d(4, 2, 1))
+    network = capture(model, (2, 6, 6))
+    return network, find_coupling(network)
+
+
+def blocks_of(channels, blocks, area):
+    """Columns of every block of these kept channels, written out independently of the code under test."""
+    if isinstance(blocks, Channel):
+        return [[c * area + p for p in range(area)] for c in channels]
+    size = blocks.channels
+    groups = [channels[i : i + size] for i in range(0, len(channels), size)]
+    return [[c * area + p for c in group] for group in groups for p in range(area)]
+
+
+@pytest.mark.parametrize("blocks", BLOCKS, ids=lambda blocks: blocks.name)
+def test_blocks_of_one_layer_are_the_best_there_are(wide, blocks):
+    network, coupling = wide
+    weights = {"2": plain_weights(network)["2"]}
+    everything = blocks_of(list(range(5)), blocks, 2)
+    for keep in (1, 2, 4):
+        plan = choose_plan(network, coupling, weights, {}, {"2": keep}, blocks=blocks)
+        energies = [
+            float(weights["2"].flatten(1)[:, sorted(itertools.chain(*chosen))].square().sum())
+            for chosen in itertools.combinations(everything, keep)
+        ]
+        assert kept_norm(weights, coupling, plan) == pytest.approx(max(energies), rel=1e-5)
+
+
+@pytest.mark.parametrize("blocks", BLOCKS, ids=lambda blocks: blocks.name)
+def test_filters_and_blocks_together_are_near_the_best_there_are(wide, blocks):
+    network, coupling = wide
+    ratios = []
+    for seed in range(8):
+        generator = torch.Generator().manual_seed(seed)
+        weights = {
+            name: torch.randn(value.shape, generator=generator) for name, value in plain_weights(network).items()
+        }
+        plan = choose_plan(network, coupling, weights, {"0": 3, "2": 2}, {"2": 2}, blocks=blocks)
+        best = 0.0
+        for first in itertools.combinations(range(5), 3):
+            for second in itertools.combinations(range(4), 2):
+                for chosen in itertools.combinations(blocks_of(list(first), blocks, 2), 2):
+                    filters = {"0": np.int32(first), "2": np.int32(second)}
+                    columns = {"2": np.sort(np.int32(list(itertools.chain(*chosen))))}
+                    candidate = PruningPlan(keep_filters=filters, keep_columns=columns)
+                    best = max(best, kept_norm(weights, coupling, candidate))
+        ratios.append(kept_norm(weights, coupling, plan) / best)
+    assert min(ratios) > 0.8
+    assert np.mean(ratios) > 0.95
+
+
+def whole_blocks(layer, block=4):
+    """Whether a layer's columns are blocks of `block` of its own channels, without a gap."""
+    area = layer.kernel_size[0] * layer.kernel_size[1]
+    columns = layer.columns.numpy()
+    found = Counter(zip((columns // area // block).tolist(), (columns % area).tolist(), strict=True))
+    return all(count == min(block, layer.in_channels - block * group) for (group, _), count in found.items())
+
+
+@pytest.mark.parametrize("name", ["resnet20", "concatenated", "partly_shared", "padded_shortcut", "mobilenet_v2"])
+@pytest.mark.parametrize("filters", [False, True], ids=["columns alone", "with filters"])
+def test_blocks_are_whole_in_the_compact_network_round_after_round(network_of, name, filters):
+    network = network_of(name)
+    for seed in range(2):
+        coupling = find_coupling(network)
+        rng = np.random.default_rng(seed)
+        counts = {group.name: int(rng.integers(1, group.size + 1)) for group in coupling.prunable} if filters else {}
+        shares = {layer: float(rng.uniform(0.1, 0.9)) for layer in coupling.column_layers}
+        plan = choose_plan(network, coupling, folded_weights(network), counts, shares, blocks=BlockColumn())
+        network = compact(network, coupling, plan)
+        packed = [module for module in network.module.modules() if isinstance(module, ColumnConv2d)]
+        assert packed
+        assert all(whole_blocks(layer) for layer in packed)
+
+
+class TwoReaders(nn.Module):
+    """Two layers read the same channels."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem = nn.Conv2d(2, 6, 3)
+        self.left, self.right = nn.Conv2d(6, 4, 3, bias=False), nn.Conv2d(6, 4, 3, bias=False)
+
+    def forward(self, x):
+        x = torch.relu(self.stem(x))
+        return self.left(x) + self.right(x)
+
+
+def test_a_layer_chooses_its_channels_though_another_reads_them():
+    torch.manual_seed(0)
+    network = capture(TwoReaders(), (2, 8, 8))
+    coupling = find_coupling(network)
+    weights = {name: value.clone() for name, value in plain_weights(network).items()}
+    weights["left"][:, [1, 4]] *= 0.01
+    weights["right"][:, [0, 4]] *= 0.01
+    plan = choose_plan(network, coupling, weights, {}, {"left": 4, "right": 4}, blocks=Channel())
+    kept = resolve_plan(coupling, plan)
+    assert sorted(set((kept.columns("left") // 9).tolist())) == [0, 2, 3, 5]
+    assert sorted(set((kept.columns("right") // 9).tolist())) == [1, 2, 3, 5]
+    # Channel 4, which nobody reads any more, takes its filter along; 0 and 1 are read by one layer each.
+    assert kept.filters("stem").tolist() == [True, True, True, True, False, True]
+
+
+def test_choices_within_a_plan_bring_nothing_back(network_of):
+    network = network_of("resnet20")
+    coupling = find_coupling(network)
+    weights = folded_weights(network)
+    counts = {group.name: group.size // 2 for group in coupling.prunable}
+    first = choose_plan(network, coupling, weights, counts, dict.fromkeys(coupling.column_layers, 0.5))
+    before = resolve_plan(coupling, first)
+    rng = np.random.default_rng(0)
+    other = {name: torch.from_numpy(rng.standard_normal(value.shape)).float() for name, value in weights.items()}
+    fewer = {name: max(1, count - 2) for name, count in counts.items()}
+    columns = {name: max(1, len(before.columns(name)) // 2) for name in coupling.column_layers}
+    after = resolve_plan(
+        coupling, choose_plan(network, coupling, Scores(coupling, other, within=first), fewer, columns)
+    )
+    assert not (after.units & ~before.units).any()
+    assert all(np.isin(after.columns(name), before.columns(name)).all() for name in coupling.layers)

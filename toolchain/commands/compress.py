@@ -9,6 +9,7 @@ from typing import Any, get_args
 
 from ..config import CompressConfig, ConfigError, SearchStrategy, read_rates, resolve
 from ..errors import ExitCode
+from ..granularity import GRANULARITY_NAMES
 from ..progress import Progress
 from ..run_folder import RunFolder, RunFolderError
 from .arguments import add_path_to_group, positive
@@ -40,9 +41,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     goal.add_argument("--latency-ms", type=float, metavar="MS", help="constraint: at most MS milliseconds")
     goal.add_argument("--max-accuracy-drop", type=float, metavar="P", help="constraint: at most P points lost")
     how = parser.add_argument_group("how")
-    how.add_argument("--granularity", choices=("filter", "column", "combined"), help="what is removed")
+    how.add_argument("--granularity", choices=GRANULARITY_NAMES, metavar="G", help=", ".join(GRANULARITY_NAMES[:-1]))
     how.add_argument("--search", choices=get_args(SearchStrategy), help="how ratios are searched; default annealing")
     add_path_to_group(how, "--search-rates", help="TOML or JSON file with the rates of a manual search")
+    how.add_argument("--solver", choices=("admm", "slr"), help="what drives weights to zero; default admm")
     how.add_argument("--effort", choices=("quick", "normal", "thorough"), help="epochs and trials; default normal")
     how.add_argument("--config", type=Path, metavar="FILE", help="TOML file with any setting; flags win over it")
     how.add_argument("--seed", type=int, metavar="N", help="seed of everything random; default 0")
@@ -126,7 +128,7 @@ def flags_of(args: argparse.Namespace) -> dict[str, Any]:
     }
     goal_names = ("target", "device", "objective", "params_x", "macs_x", "latency_ms", "max_accuracy_drop")
     goal = {name: getattr(args, name, None) for name in goal_names}
-    prune = {"granularity": getattr(args, "granularity", None)}
+    prune = {name: getattr(args, name, None) for name in ("granularity", "solver")}
     search = _search_flags(args)
     sections = {"network": network, "data": data, "goal": goal, "prune": prune, "search": search}
     nested: dict[str, Any] = {
@@ -151,14 +153,16 @@ def check_names(config: CompressConfig) -> None:
     from ..coupling import find_coupling
     from ..pipeline import load_source, load_splits
     from ..search.strategies import make_strategy
+    from ..solvers.base import rho_by_layer
 
     get_target(config.goal.target)
     if config.goal.device is not None:
         from ...device.devices import open_device
 
         open_device(config.goal.device)
-    network = load_source(config, load_splits(config), allow_code=True).network
-    make_strategy(config.search, find_coupling(network))
+    coupling = find_coupling(load_source(config, load_splits(config), allow_code=True).network)
+    make_strategy(config.search, coupling)
+    rho_by_layer(config.prune.layer_rho, list(coupling.layers))
 
 
 def _dry_run(config: CompressConfig, args: argparse.Namespace, progress: Progress) -> int:

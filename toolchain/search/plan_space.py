@@ -1,6 +1,6 @@
 """PlanSpace: turns an action into a pruning plan of one network and prices it, without building the pruned network."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 import torch
@@ -9,9 +9,11 @@ from ...compiler.layer_shape import LayerShape
 from ..capture import CapturedNetwork
 from ..cost import CostTable
 from ..coupling import Coupling
+from ..granularity import Granularity, GranularityError, Unstructured
 from ..keep_indices import PruningPlan
 from ..latency import LatencyCost
 from ..plan_choice import Scores, choose_plan
+from ..projection import SINGLE_COLUMNS
 from .action import Action, ActionSpace
 from .budget import Costs
 
@@ -25,9 +27,12 @@ class PlanSpace:
         network: The network of this round.
         coupling: Its coupling groups.
         weights: Weights by layer that rank filters and columns (batch-norm folded, or raw).
-        granularity: `filter`, `column` or `combined`.
+        granularity: What is removed in one piece.
         prior: What orders the ratios of a first action: MACs, or remaining weights (the paper's rule).
         latency_of: Milliseconds of a list of layers, or None where latency plays no part.
+
+    Raises:
+        GranularityError: For single weights, which no plan expresses.
     """
 
     def __init__(
@@ -36,21 +41,24 @@ class PlanSpace:
         coupling: Coupling,
         weights: dict[str, torch.Tensor],
         *,
-        granularity: str,
+        granularity: Granularity,
         prior: Prior = "macs",
         latency_of: LatencyCost | None,
     ) -> None:
+        if isinstance(granularity, Unstructured):
+            raise GranularityError("no pruning plan removes single weights: choose another granularity")
         self.network = network
         self.coupling = coupling
+        self.granularity = granularity
         self._scores = Scores(coupling, weights)
         self._latency_of = latency_of
         self._table = CostTable(network, coupling)
         self._sizes = {group.name: group.size for group in coupling.prunable}
         shares = _shares(self._table.layer_shapes(), prior)
-        filters, columns = granularity != "column", granularity != "filter"
+        columns = coupling.column_layers if granularity.columns is not None else ()
         self.actions = ActionSpace(
-            group_share=_group_shares(coupling, shares) if filters else {},
-            layer_share={name: shares[name] for name in coupling.column_layers} if columns else {},
+            group_share=_group_shares(coupling, shares) if granularity.filters else {},
+            layer_share={name: shares[name] for name in columns},
         )
 
     def plan(self, action: Action, scores: Scores | None = None) -> PruningPlan:
@@ -64,7 +72,23 @@ class PlanSpace:
             name: max(1, round((1.0 - ratio) * self._sizes[name])) for name, ratio in action.filter_ratio.items()
         }
         column_keep = {name: 1.0 - ratio for name, ratio in action.column_ratio.items()}
-        return choose_plan(self.network, self.coupling, scores or self._scores, filter_keep, column_keep)
+        return self.choose(filter_keep, column_keep, scores)
+
+    def choose(
+        self,
+        filter_keep: Mapping[str, int],
+        column_keep: Mapping[str, int | float],
+        scores: Scores | None = None,
+    ) -> PruningPlan:
+        """The plan that keeps so many units of each group and blocks of columns of each layer, the strongest.
+
+        Args:
+            filter_keep: Units kept by group (see `choose_plan`).
+            column_keep: Blocks of columns kept by layer, a number or a share.
+            scores: What ranks instead of the weights given at first.
+        """
+        blocks = self.granularity.columns or SINGLE_COLUMNS
+        return choose_plan(self.network, self.coupling, scores or self._scores, filter_keep, column_keep, blocks=blocks)
 
     def costs(self, plan: PruningPlan | None = None) -> Costs:
         """Params, MACs and (where asked for) latency in milliseconds of the network under `plan`."""

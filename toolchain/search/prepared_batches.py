@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 import torch
 
+from ...models.image_set import judged_at_once
 from ..batches import Batches, OrderedBatches
 
 MOST_BYTES = 1 << 30
@@ -24,6 +25,10 @@ class PreparedBatches:
 
     def __len__(self) -> int:
         return len(self._labels)
+
+    def at_once(self, most: int) -> int:
+        """Images that are judged in one batch: `most`, fewer where they are large."""
+        return judged_at_once(most, self._images.shape[2], self._images.shape[3])
 
     def in_order(self, batch_size: int, *, limit: int | None = None) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         """Yield slices of at most `batch_size` images; equal to those of the `Batches` they were made from."""

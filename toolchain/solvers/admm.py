@@ -1,24 +1,20 @@
 """ADMM: drives the weights onto the structured set of an action while the network trains.
 
-    W-step   train on  f(W) + sum_l rho/2 · ‖W_l - Z_l + U_l‖²   (the penalty's gradient is added in place)
+    W-step   train on  f(W) + sum_l rho_l/2 · ‖W_l - Z_l + U_l‖²   (the penalty's gradient is added in place)
     Z-step   Z <- projection of W + U onto the action's structured set
     U-step   U <- U + W - Z
 
-`rho` grows geometrically over the epochs; the dual is scaled by it, so `U` is rescaled by `rho_old / rho_new` each
-time. Initially `Z = projection(W)`, `U = 0`. AutoCompress (arXiv:1907.03141), section 3.3.
-
-In the first half of the epochs the Z-step chooses freely what is kept; then the choice is settled, and the Z-step
-projects onto that one subspace. With few epochs the choice would otherwise still change when pruning comes.
+`rho` grows geometrically over the epochs, times a constant of each layer; the dual is scaled by it, so `U` is rescaled
+by `rho_old / rho_new` each time. Initially `Z = projection(W)`, `U = 0`. AutoCompress (arXiv:1907.03141), section 3.3.
 """
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from torch import nn
 
-Weights = dict[str, torch.Tensor]
+from .base import Projection, Residuals, SplittingSolver, StopRule, Weights
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,98 +45,66 @@ class RhoSchedule:
         return cls(start=start / (steps * rate), end=end / (steps * rate), epochs=epochs)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Residuals:
-    """Relative residuals after an epoch: `‖W - Z‖ / ‖W‖` and `‖Z - Z_old‖ / ‖W‖`, over all layers."""
-
-    epoch: int
-    rho: float
-    primal_residual: float
-    dual_residual: float
-
-
-class Admm:
-    """The solver: a penalty for `training.train`, and the plan that its last projection chose.
+class Admm(SplittingSolver):
+    """The solver: a penalty for `training.train`, and the `Z` that its last projection gave.
 
     Args:
         weights: The trained weights by layer; read and penalised in place.
         project: Projection of a set of weights onto the structured set: new tensors, removed entries exactly 0.
         schedule: Growth of `rho`.
+        rho_of_layer: Multiplier of `rho` by layer, above 0; 1 where missing.
+        stop: When it has converged; by default never.
         on_residuals: Receives the residuals after every epoch.
     """
 
     def __init__(
         self,
         weights: Mapping[str, nn.Parameter],
-        project: Callable[[Weights], Weights],
+        project: Projection,
         schedule: RhoSchedule,
         on_residuals: Callable[[Residuals], None] | None = None,
+        *,
+        rho_of_layer: Mapping[str, float] | None = None,
+        stop: StopRule | None = None,
     ) -> None:
-        self._weights = dict(weights)
-        self._project = project
+        super().__init__(
+            weights,
+            project,
+            epochs=schedule.epochs,
+            rho_of_layer=rho_of_layer,
+            stop=stop,
+            on_residuals=on_residuals,
+        )
         self._schedule = schedule
-        self._on_residuals = on_residuals
         self._rho = schedule.at(0)
-        self._z = project(self._values())
-        self._u = {name: torch.zeros_like(value) for name, value in self._z.items()}
-
-    def _values(self) -> Weights:
-        return {name: parameter.detach() for name, parameter in self._weights.items()}
+        self._u = self._zeros()
 
     def add_gradients(self) -> None:
-        """Add `rho · (W - Z + U)` to each weight's gradient."""
-        for name, parameter in self._weights.items():
-            assert parameter.grad is not None
-            parameter.grad.add_(parameter.detach() - self._z[name] + self._u[name], alpha=self._rho)
+        """Add `rho_l · (W - Z + U)` to each weight's gradient."""
+        self._add_pull(self._u, self._rho)
 
-    def end_epoch(self, epoch: int) -> None:
-        """Z-step and U-step, then the next `rho`."""
-        values = self._values()
-        old_z = self._z
-        self._z = self._z_step(self.target(), settled=2 * (epoch + 1) > self._schedule.epochs)
-        for name, value in values.items():
+    def end_epoch(self, epoch: int, loss: float) -> None:
+        """Z-step and U-step, then the next `rho`; the loss is not needed."""
+        del loss
+        old_z = self._move_z(self.target(), epoch)
+        for name, value in self._values().items():
             self._u[name] = self._u[name] + value - self._z[name]
-        if self._on_residuals is not None:
-            self._on_residuals(
-                Residuals(
-                    epoch=epoch,
-                    rho=self._rho,
-                    primal_residual=_relative_distance(values, self._z, values),
-                    dual_residual=_relative_distance(self._z, old_z, values),
-                )
-            )
+        self._record(epoch, self._rho, old_z)
         rho = self._schedule.at(epoch + 1)
         for name in self._u:
             self._u[name] = self._u[name] * (self._rho / rho)
         self._rho = rho
-
-    def _z_step(self, target: Weights, *, settled: bool) -> Weights:
-        if not settled:
-            return self._project(target)
-        return {name: torch.where(self._z[name] != 0, value, 0.0) for name, value in target.items()}
-
-    @property
-    def z(self) -> Weights:
-        """The last projection; exactly 0 where it prunes."""
-        return dict(self._z)
 
     def target(self) -> Weights:
         """`W + U`, what is projected."""
         return {name: value + self._u[name] for name, value in self._values().items()}
 
     def state_dict(self) -> dict[str, Any]:
-        """`rho`, `Z` and `U`."""
-        return {"rho": self._rho, "z": self._z, "u": self._u}
+        """`rho`, `Z` and `U`, and how long the residuals have been small."""
+        return {"rho": self._rho, "u": self._u, **self._common_state()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore `state_dict`'s values onto the weights' device."""
         self._rho = float(state["rho"])
-        for kept, loaded in ((self._z, state["z"]), (self._u, state["u"])):
-            for name in kept:
-                kept[name] = loaded[name].to(self._weights[name].device)
-
-
-def _relative_distance(a: Weights, b: Weights, scale: Weights) -> float:
-    distance = sum(float((a[name] - b[name]).square().sum()) for name in a)
-    size = sum(float(value.square().sum()) for value in scale.values())
-    return float((distance / max(size, 1e-30)) ** 0.5)
+        self._load(self._u, state["u"])
+        self._load_common(state)
