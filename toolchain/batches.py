@@ -1,6 +1,7 @@
 """Batches of images for training and evaluation: uint8 in memory, augmented and normalised batch by batch."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -8,6 +9,28 @@ import torch.nn.functional as F
 
 from ..models.data import Augmentation, DataError, ImageSet
 from ..models.preprocessing import Preprocessing
+
+
+@dataclass(frozen=True, kw_only=True)
+class Part:
+    """One part of a training batch, augmented and normalised.
+
+    Attributes:
+        images: `(b, c, h, w)` float32.
+        labels: `(b,)` int64.
+        batch_images: Images of the whole batch.
+        seed: Of what is random in the part's forward pass; None where the batch is one part.
+    """
+
+    images: torch.Tensor
+    labels: torch.Tensor
+    batch_images: int
+    seed: int | None
+
+    @property
+    def share(self) -> float:
+        """Share of the batch's images that are in this part."""
+        return len(self.labels) / self.batch_images
 
 
 class Batches:
@@ -38,16 +61,47 @@ class Batches:
             yield self._prepare(self._images[part]), self._labels[part]
 
     def shuffled(
-        self, batch_size: int, augmentation: Augmentation, generator: torch.Generator
-    ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-        """Yield augmented batches in random order; a last batch of one image is left out (batch norm needs two)."""
+        self,
+        batch_size: int,
+        augmentation: Augmentation,
+        generator: torch.Generator,
+        *,
+        parts: int = 1,
+        mine: range = range(1),
+    ) -> Iterator[list[Part]]:
+        """Yield augmented batches in random order, divided into parts.
+
+        Args:
+            batch_size: Images of a whole batch.
+            augmentation: Applied to every image.
+            generator: Draws the order; with several parts, also a seed for each of them, so that a part can be made
+                without the others.
+            parts: Equal parts of every batch.
+            mine: Numbers of the parts that are made and yielded.
+
+        A last batch with fewer than two images a part is left out: batch norm needs two.
+        """
         order = torch.randperm(len(self), generator=generator)
-        for part in torch.split(order, batch_size):
-            if len(part) < 2:
-                return
-            chosen = part.to(self._images.device)
-            images = _augment(self._images[chosen], augmentation, generator)
-            yield self._prepare(images), self._labels[chosen]
+        wholes = [rows for rows in torch.split(order, batch_size) if len(rows) >= 2 * parts]
+        seeds: list[int | None] = [None] * len(wholes)
+        if parts > 1:
+            seeds = torch.randint(2**62, (len(wholes) * parts,), generator=generator).tolist()
+        for number, rows in enumerate(wholes):
+            pieces = rows.tensor_split(parts)
+            yield [self._part(pieces[n], len(rows), augmentation, generator, seeds[number * parts + n]) for n in mine]
+
+    def _part(
+        self,
+        rows: torch.Tensor,
+        batch_images: int,
+        augmentation: Augmentation,
+        generator: torch.Generator,
+        seed: int | None,
+    ) -> Part:
+        own = generator if seed is None else torch.Generator().manual_seed(seed)
+        chosen = rows.to(self._images.device)
+        images = _augment(self._images[chosen], augmentation, own)
+        return Part(images=self._prepare(images), labels=self._labels[chosen], batch_images=batch_images, seed=seed)
 
     def _prepare(self, images: torch.Tensor) -> torch.Tensor:
         record = self._preprocessing

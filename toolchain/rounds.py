@@ -10,7 +10,7 @@ import copy
 import math
 import zlib
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -25,6 +25,7 @@ from .capture import CapturedNetwork
 from .compaction import compact
 from .config import CompressConfig
 from .coupling import Coupling, find_coupling
+from .distributed import Processes
 from .equality_chain import MASKED_TOLERANCE, EqualityCheck, compare_modules, probe_inputs
 from .evaluation import Evaluation, evaluate, recalibrate_batch_norm
 from .folding import folded_weights, plain_weights, weighted_modules
@@ -36,6 +37,7 @@ from .plan import plan_from_dict, plan_to_dict
 from .plan_choice import Scores
 from .progress import Progress
 from .purify import Purification, Thresholds, purification_outcome
+from .recipe import Recipe
 from .run_folder import RunFolder
 from .search.action import Action
 from .search.annealing import Outcome, Schedule, anneal
@@ -43,7 +45,7 @@ from .search.budget import Budget, Costs, Proposal
 from .search.fast_evaluation import FastEvaluation
 from .search.plan_space import PlanSpace
 from .solvers.admm import Admm, Residuals, RhoSchedule
-from .training import Recipe, train
+from .training import train
 
 OBJECTIVE_WEIGHT = 0.05
 LOSS_WEIGHT = 0.01
@@ -68,6 +70,8 @@ class Workbench:
     teacher: nn.Module
     latency_of: LatencyCost
     epoch_factor: float
+    batch_parts: int = 1
+    processes: Processes = field(default_factory=Processes)
 
     def seed_of(self, stage: str) -> int:
         """A stage's own seed, from the run's seed and the stage's name."""
@@ -249,6 +253,8 @@ def admm_stage(
             penalty=solver,
             checkpoint=bench.folder.inner_checkpoint(stage),
             on_epoch=lambda epoch, loss: bar.advance(1, f"loss {loss:.3f}"),
+            warn=bench.progress.warn,
+            processes=bench.processes,
         )
     ranking = Scores(coupling, bench.ranked(network, {**everything, **solver.z}))
     # The weights have moved: which filters and columns are kept may have changed, and with them the cost.
@@ -343,6 +349,8 @@ def retrain_stage(bench: Workbench, stage: str, state: State, epochs: int) -> tu
             teacher=bench.teacher,
             checkpoint=bench.folder.inner_checkpoint(stage),
             on_epoch=lambda epoch, loss: bar.advance(1, f"loss {loss:.3f}"),
+            warn=bench.progress.warn,
+            processes=bench.processes,
         )
     judged = bench.judge(network)
     network.module.cpu()
@@ -363,6 +371,10 @@ def recipe(bench: Workbench, stage: str, epochs: int, learning_rate: float, *, f
         precision=bench.precision,
         distillation=train_config.distillation,
         temperature=train_config.temperature,
+        label_smoothing=train_config.label_smoothing,
+        ema_decay=train_config.ema_decay,
+        compile=train_config.compile,
+        batch_parts=bench.batch_parts,
         final_rate_share=final_rate_share,
         seed=bench.seed_of(stage),
     )

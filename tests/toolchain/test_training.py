@@ -7,7 +7,8 @@ from act.models.data import DataError, DataSplits, load_data
 from act.models.registry import create_model
 from act.toolchain.batches import Batches
 from act.toolchain.evaluation import evaluate, recalibrate_batch_norm
-from act.toolchain.training import Recipe, train
+from act.toolchain.recipe import Recipe, resolve_batch_parts
+from act.toolchain.training import train
 from torch import nn
 
 CPU = torch.device("cpu")
@@ -109,7 +110,8 @@ def test_augmentation_shifts_within_its_bounds(data: DataSplits) -> None:
     record = replace(data.preprocessing, mean=(0.0,), std=(1.0,), scale=1.0)
     images = Batches(data.train, record, CPU)
     originals = torch.cat([image for image, _ in images.in_order(1000)])
-    shifted = torch.cat([x for x, _ in images.shuffled(1000, data.augmentation, torch.Generator().manual_seed(1))])
+    batches = images.shuffled(1000, data.augmentation, torch.Generator().manual_seed(1))
+    shifted = torch.cat([part.images for parts in batches for part in parts])
     order = torch.randperm(len(originals), generator=torch.Generator().manual_seed(1))
     padded = nn.functional.pad(originals[order], (1, 1, 1, 1))
     crops = [padded[:, :, y : y + 8, x : x + 8] for y in range(3) for x in range(3)]
