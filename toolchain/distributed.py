@@ -116,13 +116,14 @@ class Processes:
         with self._watched():
             while not self._store.check([key]):
                 time.sleep(POLL_S)
-            data = torch.empty(int(self._store.get(key)), dtype=torch.uint8)
+            size = int(self._store.get(key))
+            if size == 0:
+                return None
+            data = torch.empty(size, dtype=torch.uint8)
             for chunk in data.split(_CHUNK_BYTES):
                 dist.broadcast(chunk, src=0)
-        if not len(data):
-            return None
         # Not from a file, but from process 0 of this very run: it holds networks, which are code.
-        return torch.load(io.BytesIO(data.numpy().tobytes()), map_location=device, weights_only=False)
+        return torch.load(io.BytesIO(data.numpy()), map_location=device, weights_only=False)
 
     def dismiss(self) -> None:
         """Let the other processes end; only process 0 does."""
@@ -165,11 +166,13 @@ def join_processes() -> Iterator[Processes]:
             "'torchrun --nproc-per-node N -m act.toolchain …', or unset WORLD_SIZE"
         )
     previous = signal.signal(signal.SIGTERM, _stopped)
-    processes = _connect(size)
     try:
-        yield processes
+        processes = _connect(size)
+        try:
+            yield processes
+        finally:
+            processes.dismiss()
     finally:
-        processes.dismiss()
         signal.signal(signal.SIGTERM, previous)
     import torch.distributed as dist
 
@@ -230,4 +233,6 @@ def _timeout_s() -> float:
 
 def _stopped(number: int, frame: object) -> None:
     rank, size = os.environ["RANK"], os.environ["WORLD_SIZE"]
-    raise LostProcessError(f"process {rank} of {size} was stopped (SIGTERM): another process of the run has ended")
+    raise LostProcessError(
+        f"process {rank} of {size} was stopped (SIGTERM): another process of the run has ended, or someone stopped it"
+    )
