@@ -49,7 +49,8 @@ def compiled(
                 if gradients:
                     value.float().square().mean().backward()  # type: ignore[no-untyped-call]
     except Exception as error:  # dynamo, inductor, triton and the C++ compiler each have their own types
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+        reason = " ".join(lines[:2]) or type(error).__name__
         if warn is not None:
             warn(f"torch.compile does not work here, training goes on without it: {reason}")
         return module

@@ -25,7 +25,7 @@ from .errors import LostProcessError, UsageError
 
 if TYPE_CHECKING:
     import torch
-    from torch.distributed import Store
+    from torch.distributed import Store  # type: ignore[attr-defined]
 
 DEFAULT_TIMEOUT_S = 600.0
 POLL_S = 0.02
@@ -95,7 +95,7 @@ class Processes:
         data = torch.frombuffer(buffer.getbuffer(), dtype=torch.uint8)
         with self._watched():
             self._announce(len(data))
-            for chunk in data.split(_CHUNK_BYTES):
+            for chunk in torch.split(data, _CHUNK_BYTES):
                 dist.broadcast(chunk, src=0)
 
     def receive(self, device: "torch.device") -> Any:  # noqa: ANN401 - whatever was sent
@@ -120,10 +120,10 @@ class Processes:
             if size == 0:
                 return None
             data = torch.empty(size, dtype=torch.uint8)
-            for chunk in data.split(_CHUNK_BYTES):
+            for chunk in torch.split(data, _CHUNK_BYTES):
                 dist.broadcast(chunk, src=0)
         # Not from a file, but from process 0 of this very run: it holds networks, which are code.
-        return torch.load(io.BytesIO(data.numpy()), map_location=device, weights_only=False)
+        return torch.load(io.BytesIO(memoryview(data.numpy())), map_location=device, weights_only=False)
 
     def dismiss(self) -> None:
         """Let the other processes end; only process 0 does."""
@@ -190,6 +190,7 @@ def resume_launcher() -> list[str]:
 def _connect(size: int) -> Processes:
     import torch
     import torch.distributed as dist
+    from torch.distributed import PrefixStore  # type: ignore[attr-defined]
     from torch.distributed.rendezvous import rendezvous
 
     backend = "gloo"
@@ -198,15 +199,13 @@ def _connect(size: int) -> Processes:
         backend = "cpu:gloo,cuda:nccl"
     timeout = timedelta(seconds=_timeout_s())
     try:
-        store, rank, size = next(rendezvous("env://", timeout=timeout))  # type: ignore[no-untyped-call]
-        dist.init_process_group(
-            backend, store=dist.PrefixStore("torch", store), rank=rank, world_size=size, timeout=timeout
-        )
+        store, rank, size = next(rendezvous("env://", timeout=timeout))
+        dist.init_process_group(backend, store=PrefixStore("torch", store), rank=rank, world_size=size, timeout=timeout)
     except (RuntimeError, ValueError) as error:
         if isinstance(error, LostProcessError):
             raise
         raise LostProcessError(f"the {size} processes do not find each other: {error}") from error
-    return Processes(rank=rank, size=size, store=dist.PrefixStore("act", store))
+    return Processes(rank=rank, size=size, store=PrefixStore("act", store))
 
 
 def _take_own_gpu() -> None:

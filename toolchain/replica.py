@@ -103,7 +103,7 @@ class Replica:
                     torch.manual_seed(part.seed)
                 with self._statistics.of(number):
                     value = self._loss(part.images, part.labels)
-                (value * part.share).backward()
+                (value * part.share).backward()  # type: ignore[no-untyped-call]
                 self._totals[self._mine[number]] += value.detach().double() * len(part.labels)
                 if number == 0 and after_first_part is not None:
                     after_first_part()
@@ -114,7 +114,7 @@ class Replica:
                 after_step()
         self._statistics.merge()
         self._processes.all_reduce(self._totals)
-        return sum(self._totals.tolist()) / max(images, 1)
+        return float(sum(self._totals.tolist()) / max(images, 1))
 
     def _loss(self, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         recipe = self._recipe
@@ -141,7 +141,7 @@ class Replica:
         gradients = [p.grad for p in self._parameters if p.grad is not None]
         flat = torch.cat([gradient.reshape(-1) for gradient in gradients])
         self._processes.all_reduce(flat)
-        pieces = flat.split([gradient.numel() for gradient in gradients])
+        pieces = torch.split(flat, [gradient.numel() for gradient in gradients])
         torch._foreach_copy_(gradients, [piece.view(g.shape) for piece, g in zip(pieces, gradients, strict=True)])
 
     def _compile(self, teacher: nn.Module | None, warn: Callable[[str], None] | None) -> None:
@@ -172,7 +172,7 @@ class _PartStatistics:
 
     @contextmanager
     def of(self, number: int) -> Iterator[None]:
-        """Give the module the statistics of this process's part `number`, and keep what a forward pass makes of them."""
+        """Lend the module the statistics of this process's part `number`; what a forward pass makes of them is kept."""
         if not self._sets or not self._buffers:
             yield
             return
@@ -193,7 +193,7 @@ class _PartStatistics:
         for kept in self._sets[1:]:
             flat += _flat(kept[:count])
         self._processes.all_reduce(flat)
-        pieces = (flat / self._parts).split([buffer.numel() for buffer in self._floats])
+        pieces = torch.split(flat / self._parts, [buffer.numel() for buffer in self._floats])
         torch._foreach_copy_(self._floats, [p.view(b.shape) for p, b in zip(pieces, self._floats, strict=True)])
         if self._sets:
             torch._foreach_copy_(self._buffers[count:], self._sets[0][count:])

@@ -2,8 +2,8 @@
 
     python -m torch.distributed.run --standalone --nproc-per-node 2 small_training.py FOLDER [--lose kill|stop]
 
-Process 0 writes `FOLDER/weights.pt`; its position is `FOLDER/position.pt`. With `--lose`, process 1 kills or stops itself
-once an epoch is finished.
+Process 0 writes `FOLDER/weights.pt`; its position is `FOLDER/position.pt`. With `--lose`, process 1 kills or stops
+itself once an epoch is finished.
 """
 
 import argparse

@@ -49,6 +49,16 @@ def trained(compile_mode: str) -> tuple[nn.Module, list[str]]:
     return module, said
 
 
+@pytest.mark.slow
+def test_a_compiled_network_trains_as_the_plain_one() -> None:
+    plain, _ = trained("off")
+    compiled, said = trained("on")
+    if said:
+        pytest.skip(said[0])
+    for name, value in plain.state_dict().items():
+        assert torch.allclose(compiled.state_dict()[name].float(), value.float(), atol=1e-3), name
+
+
 def test_where_nothing_compiles_training_goes_on_as_without(monkeypatch: pytest.MonkeyPatch) -> None:
     inductor = pytest.importorskip("torch._inductor.config")
     monkeypatch.setattr(inductor.cpp, "cxx", ("no-such-compiler",))
@@ -59,13 +69,3 @@ def test_where_nothing_compiles_training_goes_on_as_without(monkeypatch: pytest.
     assert "torch.compile does not work here" in said[0]
     for name, value in plain.state_dict().items():
         assert torch.equal(fallen_back.state_dict()[name], value), name
-
-
-@pytest.mark.slow
-def test_a_compiled_network_trains_as_the_plain_one() -> None:
-    plain, _ = trained("off")
-    compiled, said = trained("on")
-    if said:
-        pytest.skip(said[0])
-    for name, value in plain.state_dict().items():
-        assert torch.allclose(compiled.state_dict()[name].float(), value.float(), atol=1e-3), name

@@ -149,9 +149,7 @@ def check_names(config: CompressConfig, processes: int = 1) -> None:
 
         open_device(config.goal.device)
     train = config.train
-    resolve_batch_parts(
-        train.batch_parts, batch_size=train.batch_size, device=compute_device(), processes=processes
-    )
+    resolve_batch_parts(train.batch_parts, batch_size=train.batch_size, device=compute_device(), processes=processes)
     load_source(config, load_splits(config), allow_code=True)
 
 
