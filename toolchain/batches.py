@@ -5,7 +5,9 @@ another thread, while the device works on the batch before; order and values do 
 """
 
 import copy
+import itertools
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
@@ -29,6 +31,28 @@ class OrderedBatches(Protocol):
 
     def in_order(self, batch_size: int, *, limit: int | None = None) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         """Yield `(float images (b, c, h, w), labels (b,))`, the first `limit` images only."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Part:
+    """One part of a training batch, augmented and normalised.
+
+    Attributes:
+        images: `(b, c, h, w)` float32.
+        labels: `(b,)` int64.
+        batch_images: Images of the whole batch.
+        seed: Of what is random in the part's forward pass; None where the batch is one part.
+    """
+
+    images: torch.Tensor
+    labels: torch.Tensor
+    batch_images: int
+    seed: int | None
+
+    @property
+    def share(self) -> float:
+        """Share of the batch's images that are in this part."""
+        return len(self.labels) / self.batch_images
 
 
 class Batches:
@@ -68,13 +92,41 @@ class Batches:
             yield self._prepare(images), self._labels[part]
 
     def shuffled(
-        self, batch_size: int, augmentation: Augmentation, generator: torch.Generator
-    ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-        """Yield augmented batches in random order; a last batch of one image is left out (batch norm needs two)."""
+        self,
+        batch_size: int,
+        augmentation: Augmentation,
+        generator: torch.Generator,
+        *,
+        parts: int = 1,
+        mine: range = range(1),
+    ) -> Iterator[list[Part]]:
+        """Yield augmented batches in random order, divided into parts.
+
+        Args:
+            batch_size: Images of a whole batch.
+            augmentation: Applied to every image.
+            generator: Draws the order; with several parts, also a seed for each of them, so that a part can be made
+                without the others.
+            parts: Equal parts of every batch.
+            mine: Numbers of the parts that are made and yielded.
+
+        A last batch with fewer than two images a part is left out: batch norm needs two.
+        """
         order = torch.randperm(len(self), generator=generator)
-        parts = [part for part in torch.split(order, batch_size) if len(part) > 1]
-        for part, images in zip(parts, self._pixels.varied(parts, augmentation, generator), strict=True):
-            yield self._prepare(images), self._labels[part.to(self._labels.device)]
+        wholes = [rows for rows in torch.split(order, batch_size) if len(rows) >= 2 * parts]
+        seeds: list[int | None] = [None] * len(wholes)
+        if parts > 1:
+            seeds = torch.randint(2**62, (len(wholes) * parts,), generator=generator).tolist()
+        own_seeds = [seeds[number * parts + n] for number in range(len(wholes)) for n in mine]
+        pieces = [rows.tensor_split(parts)[n] for rows in wholes for n in mine]
+        generators = [generator if seed is None else torch.Generator().manual_seed(seed) for seed in own_seeds]
+        varied = zip(pieces, own_seeds, self._pixels.varied(pieces, augmentation, generators), strict=True)
+        for rows in wholes:
+            yield [self._part(*piece, len(rows)) for piece in itertools.islice(varied, len(mine))]
+
+    def _part(self, rows: torch.Tensor, seed: int | None, images: torch.Tensor, batch_images: int) -> Part:
+        labels = self._labels[rows.to(self._labels.device)]
+        return Part(images=self._prepare(images), labels=labels, batch_images=batch_images, seed=seed)
 
     def _prepare(self, images: torch.Tensor) -> torch.Tensor:
         record = self._preprocessing
@@ -94,9 +146,9 @@ class _Pixels(Protocol):
         """Yield the images of each part."""
 
     def varied(
-        self, parts: Sequence[torch.Tensor], augmentation: Augmentation, generator: torch.Generator
+        self, parts: Sequence[torch.Tensor], augmentation: Augmentation, generators: Sequence[torch.Generator]
     ) -> Iterator[torch.Tensor]:
-        """Yield the augmented images of each part, which are indices `(b,)`."""
+        """Yield the augmented images of each part, which are indices `(b,)`; each part has its generator."""
 
     def kept(self, count: int) -> "_ResidentPixels":
         """The first `count` images, on the device."""
@@ -112,11 +164,11 @@ class _ResidentPixels:
         return (self._images[part] for part in parts)
 
     def varied(
-        self, parts: Sequence[torch.Tensor], augmentation: Augmentation, generator: torch.Generator
+        self, parts: Sequence[torch.Tensor], augmentation: Augmentation, generators: Sequence[torch.Generator]
     ) -> Iterator[torch.Tensor]:
         if augmentation.crop_area is not None:
             raise DataError("random crops are taken of image files (images:DIR); images in memory are shifted instead")
-        for part in parts:
+        for part, generator in zip(parts, generators, strict=True):
             yield _augment(self._images[part.to(self._images.device)], augmentation, generator)
 
     def kept(self, count: int) -> "_ResidentPixels":
@@ -135,21 +187,24 @@ class _DecodedPixels:
             yield self._placed(pixels)
 
     def varied(
-        self, parts: Sequence[torch.Tensor], augmentation: Augmentation, generator: torch.Generator
+        self, parts: Sequence[torch.Tensor], augmentation: Augmentation, generators: Sequence[torch.Generator]
     ) -> Iterator[torch.Tensor]:
         area = augmentation.crop_area
-        decode = self._whole(parts) if area is None else self._cropping(parts, area, generator)
-        for pixels in prefetched(decode, range(len(parts))):
+        decode = self._whole(parts) if area is None else self._cropping(parts, area, generators)
+        for pixels, generator in zip(prefetched(decode, range(len(parts))), generators, strict=True):
             yield _augment(self._placed(pixels), augmentation, generator)
 
     def _whole(self, parts: Sequence[torch.Tensor]) -> Callable[[int], NDArray[np.uint8]]:
         return lambda index: self._images[parts[index].numpy()]
 
     def _cropping(
-        self, parts: Sequence[torch.Tensor], area: tuple[float, float], generator: torch.Generator
+        self, parts: Sequence[torch.Tensor], area: tuple[float, float], generators: Sequence[torch.Generator]
     ) -> Callable[[int], NDArray[np.uint8]]:
-        # All drawn before anything is decoded: the generator is used in the caller's thread alone, in one order.
-        draws = [torch.rand(len(part), 4, generator=generator, dtype=torch.float64).numpy() for part in parts]
+        # All drawn before anything is decoded: the generators are used in the caller's thread alone, in one order.
+        draws = [
+            torch.rand(len(part), 4, generator=generator, dtype=torch.float64).numpy()
+            for part, generator in zip(parts, generators, strict=True)
+        ]
         return lambda index: self._images.random_crops(parts[index].numpy(), draws[index], area)
 
     def kept(self, count: int) -> _ResidentPixels:

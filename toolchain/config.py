@@ -95,6 +95,7 @@ class PruneConfig(_Section):
     rank: Literal["folded", "raw"] = "folded"
     round_factor: float = Field(default=2.0, gt=1)
     max_rounds: int = Field(default=4, ge=1)
+    max_back_offs: int = Field(default=2, ge=0)
     admm_epochs: int = Field(default=6, ge=1)
     admm_learning_rate: float = Field(default=0.01, gt=0)
     pull_start: float = Field(default=0.02, gt=0)
@@ -154,7 +155,10 @@ class SearchConfig(_Section):
 
 
 class TrainConfig(_Section):
-    """Training of the dense network, of the reference, and retraining of what is left."""
+    """Training of the dense network, of the reference, and retraining of what is left.
+
+    `batch_size` is that of the whole batch, over all processes; `batch_parts` 0 is resolved by `recipe`.
+    """
 
     batch_size: int = Field(default=128, ge=2)
     precision: Literal["auto", "fp32", "bf16"] = "auto"
@@ -167,6 +171,10 @@ class TrainConfig(_Section):
     weight_decay: float = Field(default=5e-4, ge=0)
     distillation: float = Field(default=0.7, ge=0, le=1)
     temperature: float = Field(default=3.0, gt=0)
+    label_smoothing: float = Field(default=0.0, ge=0, lt=1)
+    ema_decay: float = Field(default=0.0, ge=0, lt=1)
+    compile: Literal["auto", "on", "off"] = "auto"
+    batch_parts: int = Field(default=0, ge=0)
 
 
 class CompressConfig(_Section):
@@ -186,12 +194,12 @@ class CompressConfig(_Section):
 PRESETS: dict[Effort, dict[str, Any]] = {
     "quick": {},
     "normal": {
-        "prune": {"admm_epochs": 20, "purify_trials": 20, "max_rounds": 8},
+        "prune": {"admm_epochs": 20, "purify_trials": 20, "max_rounds": 8, "max_back_offs": 4},
         "search": {"trials": 200, "images": 2000},
         "train": {"reference_epochs": 4, "retrain_epochs": 20, "final_epochs": 60, "dense_epochs": 100},
     },
     "thorough": {
-        "prune": {"admm_epochs": 100, "purify_trials": 40, "max_rounds": 8},
+        "prune": {"admm_epochs": 100, "purify_trials": 40, "max_rounds": 8, "max_back_offs": 4},
         "search": {"trials": 600, "images": 5000},
         "train": {"reference_epochs": 8, "retrain_epochs": 100, "final_epochs": 200, "dense_epochs": 200},
     },

@@ -11,7 +11,7 @@ code    meaning
 3       device: a `RuntimeError` type of `act.device`
 4       compile: a `RuntimeError` type of `act.compiler`
 5       the constraint cannot be met (returned by `act compress`; the best result is saved)
-130     interrupted
+130     interrupted, or one of several processes lost: the run can be resumed
 141     the reader of the output went away (as for any program in a pipe)
 ======  ==============================================================================================
 """
@@ -42,6 +42,10 @@ class UsageError(ValueError):
     """Flags or arguments that do not go together; the message says what is allowed."""
 
 
+class LostProcessError(RuntimeError):
+    """One of the processes that train together is gone; what was finished is kept, and the run can be resumed."""
+
+
 _PACKAGE = __name__.split(".")[0]  # `act`
 _SOURCE = Path(__file__).resolve().parent.parent
 _PATH_ERRORS = (FileNotFoundError, FileExistsError, IsADirectoryError, NotADirectoryError, PermissionError)
@@ -56,7 +60,7 @@ def nearest_match(name: str, known: Iterable[str]) -> str:
 
 def exit_code_of(error: BaseException) -> ExitCode:
     """Return the exit code for an error that reached the command line."""
-    if isinstance(error, KeyboardInterrupt):
+    if isinstance(error, KeyboardInterrupt | LostProcessError):
         return ExitCode.INTERRUPTED
     if isinstance(error, BrokenPipeError):
         return ExitCode.BROKEN_PIPE
@@ -81,7 +85,8 @@ def explain(error: BaseException) -> str:
         return ""
     trace = "".join(traceback.format_exception(error)) if os.environ.get("ACT_DEBUG") == "1" else ""
     if code is ExitCode.INTERRUPTED:
-        return trace + "interrupted" + _resume_hint(error)
+        what = "interrupted" if isinstance(error, KeyboardInterrupt) else f"error: {error}"
+        return trace + what + _resume_hint(error)
     if code is ExitCode.BUG:
         return trace + _explain_bug(error)
     if isinstance(error, OSError):

@@ -29,14 +29,14 @@ class Goal:
         needed = [math.log(1 / self._reduction(kind)) / math.log(self.round_factor) for kind in self.limits]
         return max(1, min(self.max_rounds, math.ceil(max(needed, default=0.0) - 1e-9)))
 
-    def limits_of_round(self, index: int) -> dict[str, float]:
-        """Limits that round `index` (from 1) of `rounds` must meet."""
-        share = index / self.rounds
+    def limits_at(self, position: float) -> dict[str, float]:
+        """Limits after `position` of the `rounds` steps that meet all constraints; steps may be divided."""
+        share = position / self.rounds
         return {kind: self._part(kind, self._reduction(kind) ** share) for kind in self.limits}
 
-    def halved(self, kind: str, index: int) -> dict[str, float]:
-        """Limits of round `index` where the objective is made as small as the accuracy allows."""
-        return {kind: self._part(kind, self.round_factor**-index)}
+    def halved(self, kind: str, position: float) -> dict[str, float]:
+        """Limits after `position` steps of `round_factor`, where the accuracy says how far it goes."""
+        return {kind: self._part(kind, self.round_factor**-position)}
 
     def met(self, costs: Costs) -> bool:
         """Whether every limit holds."""

@@ -7,7 +7,6 @@ The order is fixed here, each stage does its work in its own module, and a finis
 
 import copy
 import math
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -20,31 +19,19 @@ from ..models.image_set import join
 from .batches import Batches
 from .capture import CapturedNetwork
 from .closing import Outcome, close_run
+from .compression import Compression
 from .config import CompressConfig, ConfigError
 from .coupling import find_coupling
 from .delivery import compile_problem
-from .equality_chain import EqualityCheck
+from .distributed import Processes
 from .folding import fold_batch_norm
-from .goal import Goal, limits_of
 from .hardware import compute_device, training_precision, training_threads
-from .keep_indices import PruningPlan
 from .latency import LatencyCost, MeasuredLatency, ModelledLatency
 from .loading import LoadedNetwork, load_network, save_network
 from .progress import Progress
-from .rounds import (
-    State,
-    Workbench,
-    compact_stage,
-    load_weights_into,
-    purify_stage,
-    recipe,
-    retrain_stage,
-    search_stage,
-    solver_stage,
-)
+from .recipe import resolve_batch_parts
+from .rounds import Workbench, load_weights_into, recipe
 from .run_folder import RunFolder
-from .search.action import MAX_RATIO, Action
-from .search.budget import Budget, BudgetError
 from .training import train
 
 FULL_EPOCH_IMAGES = 20_000
@@ -59,9 +46,18 @@ class Pipeline:
         folder: The run's folder, new or resumed.
         progress: Shows stages.
         allow_code: Whether the network's name may name code (it came from a flag).
+        processes: Those that train together with this one, which is process 0; by default it is alone.
     """
 
-    def __init__(self, config: CompressConfig, folder: RunFolder, progress: Progress, *, allow_code: bool) -> None:
+    def __init__(
+        self,
+        config: CompressConfig,
+        folder: RunFolder,
+        progress: Progress,
+        *,
+        allow_code: bool,
+        processes: Processes | None = None,
+    ) -> None:
         self._config = config
         self._folder = folder
         self._progress = progress
@@ -70,28 +66,32 @@ class Pipeline:
         progress.note(self._data.describe())
         self._loaded = load_source(config, self._data, allow_code=allow_code)
         self._device = compute_device()
+        self._processes = processes or Processes()
+        self._batch_parts = resolve_batch_parts(
+            config.train.batch_parts,
+            batch_size=config.train.batch_size,
+            device=self._device,
+            processes=self._processes.size,
+        )
         _, h, w = self._loaded.network.input_shape
         self._precision = training_precision(config.train.precision, self._device, h * w)
         torch.set_num_threads(config.threads or training_threads(h * w))
-        self._checks: list[EqualityCheck] = []
-        self._rounds: list[dict[str, Any]] = []
 
     def run(self) -> dict[str, Any]:
         """Do what is left of the run and return its report."""
         bench, dense = self.prepare()
         reference = self._reference_stage(bench, dense)
-        state, goal = self._compress(bench, dense, reference["search_accuracy_top1"])
-        state, final = retrain_stage(bench, "final", state, self._config.train.final_epochs)
+        done = Compression(bench, dense, reference["search_accuracy_top1"]).run()
         return close_run(
             bench,
             Outcome(
                 dense=dense,
                 reference=reference,
-                state=state,
-                final=final,
-                goal=goal,
-                rounds=tuple(self._rounds),
-                checks=tuple(self._checks),
+                state=done.state,
+                final=done.final,
+                goal=done.goal,
+                rounds=done.rounds,
+                checks=done.checks,
             ),
             loaded=self._loaded,
             data=self._data,
@@ -125,6 +125,8 @@ class Pipeline:
             teacher=network.module,
             latency_of=self._latency_cost(),
             epoch_factor=min(MOST_EPOCH_FACTOR, max(1.0, small)),
+            batch_parts=self._batch_parts,
+            processes=self._processes,
         )
 
     def _latency_cost(self) -> LatencyCost:
@@ -160,6 +162,8 @@ class Pipeline:
                 device=self._device,
                 checkpoint=self._folder.inner_checkpoint(stage),
                 on_epoch=lambda epoch, loss: bar.advance(1, f"loss {loss:.3f}"),
+                warn=self._progress.warn,
+                processes=self._processes,
             )
         trained.module.cpu()
         save_network(file, trained)
@@ -192,110 +196,12 @@ class Pipeline:
                     teacher=bench.teacher,
                     checkpoint=self._folder.inner_checkpoint(stage),
                     on_epoch=lambda epoch, loss: bar.advance(1, f"loss {loss:.3f}"),
+                    warn=self._progress.warn,
+                    processes=self._processes,
                 )
             result["search_accuracy_top1"] = bench.judge(tuned).accuracy_top1
             result["text"] = f"the dense network fine-tuned for {epochs} epochs on the train part"
         return self._folder.finish(stage, result)
-
-    def _compress(self, bench: Workbench, dense: CapturedNetwork, reference: float) -> tuple[State, Goal]:
-        """Rounds until the constraint is met, or until the accuracy budget is spent."""
-        goal_config, prune = self._config.goal, self._config.prune
-        state = State(network=dense, plan=PruningPlan())
-        space = bench.space(dense, bench.dense_coupling)
-        costs = space.confirm(state.plan)
-        strongest = Action(
-            filter_ratio=dict.fromkeys(space.actions.group_share, MAX_RATIO),
-            column_ratio=dict.fromkeys(space.actions.layer_share, MAX_RATIO),
-        )
-        # Params and MACs can be divided as asked; of latency, launching the kernels always stays.
-        floor = {"params": 0.0, "macs": 0.0, "latency": space.priced(strongest)[1]["latency"]}
-        goal = Goal(
-            limits=limits_of(goal_config, costs),
-            dense=costs,
-            floor=floor,
-            round_factor=prune.round_factor,
-            max_rounds=prune.max_rounds,
-        )
-        count = goal.rounds if goal.limits else prune.max_rounds
-        limits_of_round: Callable[[int], dict[str, float]] = (
-            goal.limits_of_round if goal.limits else lambda index: goal.halved(goal_config.objective, index)
-        )
-        for index in range(1, count + 1):
-            last = bool(goal.limits) and index == count
-            found = self._round(
-                bench, index, state, limits_of_round(index), last=last, reference=None if goal.limits else reference
-            )
-            if found is None:
-                break
-            accepted = self._accept(index, found[1], reference) if not goal.limits else True
-            self._note_round(bench, index, found, accepted=accepted)
-            if not accepted:
-                break
-            state = found[0]
-        return state, goal
-
-    def _round(
-        self,
-        bench: Workbench,
-        index: int,
-        state: State,
-        limits: dict[str, float],
-        *,
-        last: bool,
-        reference: float | None,
-    ) -> tuple[State, float | None] | None:
-        """One round, judged against `reference` where there is one; None where its limits cannot be met."""
-        objective = self._config.goal.objective
-        name = f"round {index}"
-        try:
-            found = search_stage(bench, f"{name} search", state.network, Budget(limits=limits), objective)
-        except BudgetError as error:
-            self._progress.warn(f"{name}: {error}")
-            return None
-        solver = f"{name} {self._config.prune.solver}"
-        trained, plan = solver_stage(bench, solver, state.network, found.action, Budget(limits=limits))
-        # Where a cost is asked for and met, what purification would still remove is worth more as accuracy.
-        if self._config.prune.purify and self._config.prune.purify_trials and not last:
-            plan = purify_stage(bench, f"{name} purify", trained, plan, Budget(limits=limits))
-        smaller, check = compact_stage(bench, f"{name} compact", state, trained, plan)
-        self._checks.append(check)
-        if last:
-            return smaller, None
-        epochs = self._config.train.retrain_epochs
-        retrained, result = retrain_stage(bench, f"{name} retrain", smaller, epochs)
-        if reference is not None and not self._fits(result["search_accuracy_top1"], reference):
-            # Retraining is short; a second one costs less than giving the round up.
-            retrained, result = retrain_stage(bench, f"{name} retrain again", retrained, epochs)
-        return retrained, result["search_accuracy_top1"]
-
-    def _accept(self, index: int, accuracy: float | None, reference: float) -> bool:
-        assert accuracy is not None
-        if self._fits(accuracy, reference):
-            return True
-        self._progress.note(
-            f"round {index} loses {reference - accuracy:.2f} points on the search part, more than "
-            f"{self._config.goal.accuracy_budget:g}: the round before it is the result"
-        )
-        return False
-
-    def _fits(self, accuracy: float, reference: float) -> bool:
-        budget = self._config.goal.accuracy_budget
-        assert budget is not None
-        return accuracy >= reference - budget
-
-    def _note_round(self, bench: Workbench, index: int, found: tuple[State, float | None], *, accepted: bool) -> None:
-        state, accuracy = found
-        costs = bench.costs(state.network)
-        self._rounds.append(
-            {
-                "round": index,
-                "macs": costs["macs"],
-                "params": costs["params"],
-                "latency_ms": costs["latency"],
-                "search_accuracy_top1": accuracy,
-                "accepted": accepted,
-            }
-        )
 
 
 def load_splits(config: CompressConfig) -> DataSplits:

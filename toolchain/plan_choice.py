@@ -118,7 +118,7 @@ class Scores:
         alive = self.units[own.column_units]
         totals = own.squares.sum(0)[alive]
         labels = own.blocks(blocks, self.units)[alive]
-        return np.bincount(labels, weights=totals)[np.unique(labels)]
+        return np.asarray(np.bincount(labels, weights=totals)[np.unique(labels)], dtype=np.float64)
 
 
 def choose_plan(
@@ -291,7 +291,7 @@ def _choose_columns(layer: _LayerScores, keep: float, units: BoolArray, blocks: 
         return top_mask(totals, _count(keep, int(np.count_nonzero(alive))))
     labels = layer.blocks(blocks, units)
     inside, size = labels[alive], int(labels.max()) + 1
-    sums = np.bincount(inside, weights=totals[alive], minlength=size)
+    sums = np.asarray(np.bincount(inside, weights=totals[alive], minlength=size), dtype=np.float64)
     present = np.bincount(inside, minlength=size) > 0
     sums[~present] = -1.0
     return np.asarray(top_mask(sums, _count(keep, int(np.count_nonzero(present))))[labels] & alive)

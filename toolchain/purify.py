@@ -116,7 +116,7 @@ def at_chance(accuracy: float, labels: torch.Tensor) -> bool:
     """
     share = float(labels.bincount().max()) / len(labels)
     deviation = (share * (1 - share) / len(labels)) ** 0.5
-    return accuracy / 100 <= share + CHANCE_DEVIATIONS * deviation
+    return bool(accuracy / 100 <= share + CHANCE_DEVIATIONS * deviation)
 
 
 class _Search:

@@ -11,7 +11,7 @@ import itertools
 import math
 import zlib
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -26,6 +26,7 @@ from .capture import CapturedNetwork
 from .compaction import compact
 from .config import CompressConfig
 from .coupling import Coupling, find_coupling
+from .distributed import Processes
 from .equality_chain import MASKED_TOLERANCE, EqualityCheck, compare_modules, probe_inputs
 from .evaluation import Evaluation, evaluate, recalibrate_batch_norm
 from .folding import folded_weights, plain_weights, weighted_modules
@@ -39,6 +40,7 @@ from .plan_choice import Scores
 from .progress import Progress
 from .purify import TOLERANCE as PURIFY_TOLERANCE
 from .purify import Purification, at_chance, purify
+from .recipe import Recipe
 from .run_folder import RunFolder
 from .search.action import Action
 from .search.budget import Budget, Costs, Proposal
@@ -50,7 +52,7 @@ from .search.strategy import affordable_trials
 from .search.trials import TrialJournal
 from .solvers.base import Residuals, StopRule, rho_by_layer
 from .solvers.selection import SolverSettings, make_solver
-from .training import Recipe, train
+from .training import train
 
 CONFIRMATIONS = 5
 
@@ -72,6 +74,8 @@ class Workbench:
     teacher: nn.Module
     latency_of: LatencyCost
     epoch_factor: float
+    batch_parts: int = 1
+    processes: Processes = field(default_factory=Processes)
 
     def seed_of(self, stage: str) -> int:
         """A stage's own seed, from the run's seed and the stage's name."""
@@ -260,6 +264,8 @@ def solver_stage(
             penalty=solver,
             checkpoint=bench.folder.inner_checkpoint(stage),
             on_epoch=lambda epoch, loss: bar.advance(1, f"loss {loss:.3f}"),
+            warn=bench.progress.warn,
+            processes=bench.processes,
         )
         if solver.converged:
             bar.say(f"converged after {summary.epochs} of {epochs} epochs")
@@ -353,6 +359,8 @@ def retrain_stage(bench: Workbench, stage: str, state: State, epochs: int) -> tu
             teacher=bench.teacher,
             checkpoint=bench.folder.inner_checkpoint(stage),
             on_epoch=lambda epoch, loss: bar.advance(1, f"loss {loss:.3f}"),
+            warn=bench.progress.warn,
+            processes=bench.processes,
         )
     judged = bench.judge(network)
     network.module.cpu()
@@ -373,6 +381,10 @@ def recipe(bench: Workbench, stage: str, epochs: int, learning_rate: float, *, f
         precision=bench.precision,
         distillation=train_config.distillation,
         temperature=train_config.temperature,
+        label_smoothing=train_config.label_smoothing,
+        ema_decay=train_config.ema_decay,
+        compile=train_config.compile,
+        batch_parts=bench.batch_parts,
         final_rate_share=final_rate_share,
         seed=bench.seed_of(stage),
     )

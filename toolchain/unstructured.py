@@ -23,7 +23,8 @@ from .folding import folded_weights, plain_weights, weighted_modules
 from .projection import project_unstructured
 from .solvers.base import Residuals, Weights
 from .solvers.selection import SolverSettings, make_solver
-from .training import Recipe, train
+from .recipe import Recipe
+from .training import train
 
 LEAST_SHARE = 0.005
 """Each layer keeps at least this share of its weights."""

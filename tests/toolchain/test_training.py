@@ -3,11 +3,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from act.models.data import DataError, DataSplits, load_data
+from act.models.data import Augmentation, DataError, DataSplits, load_data
 from act.models.registry import create_model
 from act.toolchain.batches import Batches
 from act.toolchain.evaluation import evaluate, recalibrate_batch_norm
-from act.toolchain.training import Recipe, train
+from act.toolchain.recipe import Recipe
+from act.toolchain.training import train
 from torch import nn
 
 CPU = torch.device("cpu")
@@ -43,10 +44,13 @@ class KilledError(Exception):
     """Stands for a kill at an epoch's end."""
 
 
-def test_a_training_killed_after_any_epoch_ends_as_the_uninterrupted_one(data: DataSplits, tmp_path: Path) -> None:
+@pytest.mark.parametrize("recipe", [RECIPE, replace(RECIPE, batch_parts=2, ema_decay=0.95)], ids=["plain", "averaged"])
+def test_a_training_killed_after_any_epoch_ends_as_the_uninterrupted_one(
+    data: DataSplits, tmp_path: Path, recipe: Recipe
+) -> None:
     batches = Batches(data.train, data.preprocessing, CPU)
     whole = resnet()
-    train(whole, batches, data.augmentation, RECIPE, device=CPU)
+    train(whole, batches, data.augmentation, recipe, device=CPU)
 
     def kill(epoch: int, loss: float) -> None:
         if epoch == 2:
@@ -54,9 +58,9 @@ def test_a_training_killed_after_any_epoch_ends_as_the_uninterrupted_one(data: D
 
     checkpoint = tmp_path / "position.pt"
     with pytest.raises(KilledError):
-        train(resnet(), batches, data.augmentation, RECIPE, device=CPU, checkpoint=checkpoint, on_epoch=kill)
+        train(resnet(), batches, data.augmentation, recipe, device=CPU, checkpoint=checkpoint, on_epoch=kill)
     again = resnet()
-    train(again, batches, data.augmentation, RECIPE, device=CPU, checkpoint=checkpoint)
+    train(again, batches, data.augmentation, recipe, device=CPU, checkpoint=checkpoint)
     for name, value in whole.state_dict().items():
         assert torch.equal(value, again.state_dict()[name]), name
 
@@ -109,7 +113,8 @@ def test_augmentation_shifts_within_its_bounds(data: DataSplits) -> None:
     record = replace(data.preprocessing, mean=(0.0,), std=(1.0,), scale=1.0)
     images = Batches(data.train, record, CPU)
     originals = torch.cat([image for image, _ in images.in_order(1000)])
-    shifted = torch.cat([x for x, _ in images.shuffled(1000, data.augmentation, torch.Generator().manual_seed(1))])
+    batches = images.shuffled(1000, data.augmentation, torch.Generator().manual_seed(1))
+    shifted = torch.cat([part.images for parts in batches for part in parts])
     order = torch.randperm(len(originals), generator=torch.Generator().manual_seed(1))
     padded = nn.functional.pad(originals[order], (1, 1, 1, 1))
     crops = [padded[:, :, y : y + 8, x : x + 8] for y in range(3) for x in range(3)]
@@ -121,3 +126,67 @@ def test_augmentation_shifts_within_its_bounds(data: DataSplits) -> None:
 def test_images_of_another_size_are_refused(data: DataSplits) -> None:
     with pytest.raises(DataError, match=r"8x8.*expects 32x32"):
         Batches(data.train, replace(data.preprocessing, height=32, width=32), CPU)
+
+
+def small() -> nn.Module:
+    torch.manual_seed(0)
+    layers = (nn.Conv2d(1, 8, 3, bias=False), nn.BatchNorm2d(8), nn.ReLU(), nn.Flatten(), nn.Linear(288, 10))
+    return nn.Sequential(*layers)
+
+
+def fitted(data: DataSplits, recipe: Recipe) -> tuple[nn.Module, Batches]:
+    module, batches = small(), Batches(data.train, data.preprocessing, CPU)
+    train(module, batches, data.augmentation, recipe, device=CPU)
+    return module, batches
+
+
+def test_smoothed_labels_make_a_network_less_sure(data: DataSplits) -> None:
+    sure = []
+    for smoothing in (0.0, 0.4):
+        module, batches = fitted(data, replace(RECIPE, epochs=10, label_smoothing=smoothing))
+        with torch.no_grad():
+            logits = module(next(batches.in_order(300))[0])
+        sure.append(float(logits.softmax(1).max(1).values.mean()))
+    assert sure[1] < sure[0] - 0.15
+
+
+def test_an_averaged_network_has_the_statistics_of_its_own_weights(data: DataSplits) -> None:
+    module, batches = fitted(data, replace(RECIPE, ema_decay=0.95))
+    plain, _ = fitted(data, RECIPE)
+    assert not torch.equal(module[0].weight, plain[0].weight)
+    before = module[1].running_mean.clone()
+    recalibrate_batch_norm(module, batches, images=4096)
+    assert torch.equal(module[1].running_mean, before)
+
+
+def test_parts_of_a_batch_weigh_as_many_images_as_they_hold(data: DataSplits) -> None:
+    """Without batch norm, dividing a batch changes nothing but rounding, uneven parts included."""
+    ends = []
+    for parts in (1, 3):
+        torch.manual_seed(0)
+        module = nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
+        batches = Batches(data.train, data.preprocessing, CPU)
+        train(module, batches, Augmentation(flip=False, shift=0), replace(RECIPE, batch_parts=parts), device=CPU)
+        ends.append(module[1].weight.detach())
+    # With parts, the generator draws seeds after the order of the images, which stays the same.
+    assert torch.allclose(ends[0], ends[1], atol=1e-4)
+
+
+def test_statistics_of_the_parts_are_averaged(data: DataSplits) -> None:
+    one, _ = fitted(data, replace(RECIPE, epochs=6))
+    three, _ = fitted(data, replace(RECIPE, epochs=6, batch_parts=3))
+    assert three[1].num_batches_tracked == one[1].num_batches_tracked
+    assert torch.allclose(three[1].running_var, one[1].running_var, rtol=0.5, atol=0.05)
+
+
+def test_bf16_keeps_the_weights_in_fp32(data: DataSplits) -> None:
+    module, batches = fitted(data, replace(RECIPE, precision="bf16"))
+    assert all(parameter.dtype == torch.float32 for parameter in module.parameters())
+    assert evaluate(module, batches, precision="bf16").accuracy_top1 > 50
+
+
+def test_a_finished_training_is_not_repeated_and_keeps_its_loss(data: DataSplits, tmp_path: Path) -> None:
+    module, batches = small(), Batches(data.train, data.preprocessing, CPU)
+    first = train(module, batches, data.augmentation, RECIPE, device=CPU, checkpoint=tmp_path / "position.pt")
+    again = train(small(), batches, data.augmentation, RECIPE, device=CPU, checkpoint=tmp_path / "position.pt")
+    assert again.loss == first.loss

@@ -5,14 +5,18 @@ import json
 import shlex
 import sys
 from pathlib import Path
-from typing import Any, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 from ..config import CompressConfig, ConfigError, SearchStrategy, read_rates, resolve
-from ..errors import ExitCode
+from ..errors import ExitCode, LostProcessError
 from ..granularity import GRANULARITY_NAMES
 from ..progress import Progress
 from ..run_folder import RunFolder, RunFolderError
 from .arguments import add_path_to_group, positive
+from .together import together
+
+if TYPE_CHECKING:
+    from ..distributed import Processes
 
 NAME = "compress"
 HELP = "search, prune, compact, export, compile and measure a network"
@@ -75,6 +79,10 @@ def add_network_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, progress: Progress) -> int:
     """Run or resume a compression; returns 5 where the constraint is not met."""
+    return together(lambda processes: _run(args, progress, processes))
+
+
+def _run(args: argparse.Namespace, progress: Progress, processes: "Processes") -> int:
     if args.resume:
         folder, config = _resumed(args)
     else:
@@ -84,23 +92,27 @@ def run(args: argparse.Namespace, progress: Progress) -> int:
         progress.note("no network given: this is the demonstration, handwritten digits and a ResNet-20 trained first")
         progress.note("your own: act compress MODEL --weights FILE --data SPEC --target " + config.goal.target)
     if args.dry_run:
-        return _dry_run(config, args, progress)
-    check_names(config)
+        return _dry_run(config, args, progress, processes)
+    check_names(config, processes.size)
     if folder is None:
         folder = _create(config, args)
     progress.note(f"run folder: {folder.path}")
-    return _compress(config, folder, args, progress)
+    return _compress(config, folder, args, progress, processes)
 
 
-def _compress(config: CompressConfig, folder: RunFolder, args: argparse.Namespace, progress: Progress) -> int:
+def _compress(
+    config: CompressConfig, folder: RunFolder, args: argparse.Namespace, progress: Progress, processes: "Processes"
+) -> int:
+    from ..distributed import resume_launcher
     from ..pipeline import Pipeline
     from ..report import print_summary
 
     try:
-        report = Pipeline(config, folder, progress, allow_code=args.model is not None).run()
-    except KeyboardInterrupt as interrupt:
-        command = ["act", "compress", *([args.model] if args.model else []), "--resume", "--out", str(folder.path)]
-        interrupt.resume_command = shlex.join(command)  # type: ignore[attr-defined]
+        report = Pipeline(config, folder, progress, allow_code=args.model is not None, processes=processes).run()
+    except (KeyboardInterrupt, LostProcessError) as stop:
+        model = [args.model] if args.model else []
+        command = [*resume_launcher(), "compress", *model, "--resume", "--out", str(folder.path)]
+        stop.resume_command = shlex.join(command)  # type: ignore[union-attr]
         raise
     if args.json:
         print(json.dumps(report))
@@ -147,11 +159,13 @@ def _search_flags(args: argparse.Namespace) -> dict[str, Any]:
     return {"strategy": strategy, "rates": rates}
 
 
-def check_names(config: CompressConfig) -> None:
-    """Refuse what cannot work before a folder is made: unknown target, network, data, rates, missing files."""
+def check_names(config: CompressConfig, processes: int = 1) -> None:
+    """Refuse what cannot work before a folder is made: unknown names, missing files, batches that cannot be shared."""
     from ...compiler.targets import get_target
     from ..coupling import find_coupling
+    from ..hardware import compute_device
     from ..pipeline import load_source, load_splits
+    from ..recipe import resolve_batch_parts
     from ..search.strategies import make_strategy
     from ..solvers.base import rho_by_layer
 
@@ -160,15 +174,17 @@ def check_names(config: CompressConfig) -> None:
         from ...device.devices import open_device
 
         open_device(config.goal.device)
+    train = config.train
+    resolve_batch_parts(train.batch_parts, batch_size=train.batch_size, device=compute_device(), processes=processes)
     coupling = find_coupling(load_source(config, load_splits(config), allow_code=True).network)
     make_strategy(config.search, coupling)
     rho_by_layer(config.prune.layer_rho, list(coupling.layers))
 
 
-def _dry_run(config: CompressConfig, args: argparse.Namespace, progress: Progress) -> int:
+def _dry_run(config: CompressConfig, args: argparse.Namespace, progress: Progress, processes: "Processes") -> int:
     from ..config import to_toml
 
-    check_names(config)
+    check_names(config, processes.size)
     progress.note(f"dry run: nothing is written; the run folder would be {args.out or _default_folder(config)}")
     sys.stdout.write(json.dumps(config.model_dump(mode="json")) + "\n" if args.json else to_toml(config))
     return ExitCode.OK

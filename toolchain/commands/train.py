@@ -4,11 +4,16 @@ import argparse
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..config import resolve
 from ..errors import ExitCode, UsageError
 from ..progress import Progress
 from .compress import add_network_arguments, flags_of
+from .together import together
+
+if TYPE_CHECKING:
+    from ..distributed import Processes
 
 NAME = "train"
 HELP = "train a dense network and write its weights"
@@ -34,6 +39,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, progress: Progress) -> int:
     """Train, judge on the test part, write the weights."""
+    return together(lambda processes: _run(args, progress, processes))
+
+
+def _run(args: argparse.Namespace, progress: Progress, processes: "Processes") -> int:
     flags = flags_of(args)
     train_flags = {"dense_epochs": args.epochs, "dense_learning_rate": args.learning_rate}
     flags["train"] = {key: value for key, value in train_flags.items() if value is not None}
@@ -50,7 +59,8 @@ def run(args: argparse.Namespace, progress: Progress) -> int:
     from ..hardware import compute_device, training_precision
     from ..loading import preprocessing_with_classes, save_network
     from ..pipeline import load_source, load_splits
-    from ..training import Recipe, train
+    from ..recipe import Recipe, resolve_batch_parts
+    from ..training import train
 
     data = load_splits(config)
     progress.note(data.describe())
@@ -64,6 +74,12 @@ def run(args: argparse.Namespace, progress: Progress) -> int:
         weight_decay=config.train.weight_decay,
         precision=training_precision(config.train.precision, device, h * w),
         warmup_share=0.1,
+        label_smoothing=config.train.label_smoothing,
+        ema_decay=config.train.ema_decay,
+        compile=config.train.compile,
+        batch_parts=resolve_batch_parts(
+            config.train.batch_parts, batch_size=config.train.batch_size, device=device, processes=processes.size
+        ),
         seed=config.seed,
     )
     batches = Batches(data.train, loaded.preprocessing, device)
@@ -76,6 +92,8 @@ def run(args: argparse.Namespace, progress: Progress) -> int:
             device=device,
             checkpoint=checkpoint,
             on_epoch=lambda epoch, loss: bar.advance(1, f"loss {loss:.3f}"),
+            warn=progress.warn,
+            processes=processes,
         )
     tested = evaluate(loaded.network.module, Batches(data.test, loaded.preprocessing, device))
     network = replace(loaded.network, module=loaded.network.module.cpu())
