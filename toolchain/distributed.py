@@ -123,7 +123,7 @@ class Processes:
             for chunk in torch.split(data, _CHUNK_BYTES):
                 dist.broadcast(chunk, src=0)
         # Not from a file, but from process 0 of this very run: it holds networks, which are code.
-        return torch.load(io.BytesIO(memoryview(data.numpy())), map_location=device, weights_only=False)
+        return torch.load(io.BytesIO(data.numpy().tobytes()), map_location=device, weights_only=False)
 
     def dismiss(self) -> None:
         """Let the other processes end; only process 0 does."""
