@@ -186,8 +186,8 @@ def _find(name: str) -> Factory:
 
         return torchvision_factory(name)
     raise ModelError(
-        f"{unknown_name('model', name, sorted(known, key=_natural), unlisted=stock)}, torchvision's (see 'act "
-        "models'), or package.module:factory for a network of your own"
+        f"{unknown_name('model', name, sorted(known, key=_natural), unlisted=stock)}, and torchvision's (see 'act "
+        "models'); or package.module:factory for a network of your own"
     )
 
 

@@ -62,9 +62,10 @@ class Pipeline:
         self._folder = folder
         self._progress = progress
         self._target = get_target(config.goal.target)
-        self._data = load_splits(config)
+        data = load_splits(config)
+        self._loaded = load_source(config, data, allow_code=allow_code)
+        self._data = fit_size(config, data, self._loaded)
         progress.note(self._data.describe())
-        self._loaded = load_source(config, self._data, allow_code=allow_code)
         self._device = compute_device()
         self._processes = processes or Processes()
         self._batch_parts = resolve_batch_parts(
@@ -225,6 +226,14 @@ def load_splits(config: CompressConfig) -> DataSplits:
             f"has {', '.join(sorted(set(other.class_names) ^ set(splits.class_names)))}"
         )
     return replace(splits, search=join([other.train, other.search, other.test]))
+
+
+def fit_size(config: CompressConfig, data: DataSplits, loaded: LoadedNetwork) -> DataSplits:
+    """Image files at the size that the network's weights expect, where no size was asked for; other data as it is."""
+    record = loaded.preprocessing
+    if config.data.image_size is not None or record.height != record.width:
+        return data
+    return data.resized(record.height)
 
 
 def load_source(config: CompressConfig, data: DataSplits, *, allow_code: bool) -> LoadedNetwork:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from act.toolchain.cli import main
 from act.toolchain.config import CompressConfig, ConfigError
-from act.toolchain.pipeline import load_splits
+from act.toolchain.pipeline import fit_size, load_source, load_splits
 from act.toolchain.run_folder import RunFolder
 
 CONFIG = """effort = "quick"
@@ -144,3 +144,23 @@ def test_search_data_may_be_another_folder_of_the_same_classes(images: Path, tmp
 def test_a_size_for_data_that_has_its_own_is_refused(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     assert main(["compress", "--image-size", "32", "--out", str(tmp_path / "run")]) == 2
     assert "is for images:DIR" in capsys.readouterr().err
+
+
+def test_files_are_decoded_at_the_size_that_the_weights_expect(images: Path, tmp_path: Path) -> None:
+    from act.models.preprocessing import Preprocessing
+    from act.models.registry import create_model
+    from act.models.weights import preprocessing_metadata, save_weights
+
+    weights = tmp_path / "weights.safetensors"
+    record = Preprocessing(height=20, width=20, mean=(0.5,) * 3, std=(0.2,) * 3)
+    state = create_model("resnet20", num_classes=3).state_dict()
+    save_weights(weights, state, metadata=preprocessing_metadata(record))
+    for asked, side in ((None, 20), (16, 16)):
+        values: dict[str, Any] = {
+            "network": {"weights": weights},
+            "data": {"spec": f"images:{images}", "image_size": asked},
+        }
+        config = CompressConfig.model_validate(values)
+        data = load_splits(config)
+        data = fit_size(config, data, load_source(config, data, allow_code=False))
+        assert data.image_shape == data.search.images[:1].transpose(0, 3, 1, 2).shape[1:] == (3, side, side)

@@ -68,7 +68,10 @@ def add_network_arguments(parser: argparse.ArgumentParser) -> None:
     )
     source.add_argument("--data", metavar="SPEC", help="digits, cifar10:DIR, npz:FILE or images:DIR; default digits")
     source.add_argument(
-        "--image-size", type=positive, metavar="N", help="side that images of images:DIR are brought to; default 224"
+        "--image-size",
+        type=positive,
+        metavar="N",
+        help="side that images of images:DIR are brought to; default 224, or as --weights say",
     )
     source.add_argument("--search-data", metavar="SPEC", help="data that decides, in place of a part of --data")
     source.add_argument("--download", action="store_true", help="fetch the data set where it is missing")

@@ -58,13 +58,14 @@ def _run(args: argparse.Namespace, progress: Progress, processes: "Processes") -
     from ..evaluation import evaluate
     from ..hardware import compute_device, training_precision
     from ..loading import preprocessing_with_classes, save_network
-    from ..pipeline import load_source, load_splits
+    from ..pipeline import fit_size, load_source, load_splits
     from ..recipe import Recipe, resolve_batch_parts
     from ..training import train
 
     data = load_splits(config)
-    progress.note(data.describe())
     loaded = load_source(config, data, allow_code=args.model is not None)
+    data = fit_size(config, data, loaded)
+    progress.note(data.describe())
     device = compute_device()
     _, h, w = loaded.network.input_shape
     recipe = Recipe(
