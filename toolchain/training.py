@@ -49,8 +49,11 @@ class Penalty(Protocol):
     def add_gradients(self) -> None:
         """Add the penalty's gradient in place, after backward and before the step."""
 
-    def end_epoch(self, epoch: int, loss: float) -> None:
-        """Update the auxiliary variables after epoch `epoch` (from 0), whose mean loss was `loss`."""
+    def on_loss(self, loss: torch.Tensor) -> None:
+        """Take note of a step's loss, a detached scalar on the training device."""
+
+    def end_epoch(self, epoch: int) -> None:
+        """Update the auxiliary variables after epoch `epoch` (from 0)."""
 
     @property
     def converged(self) -> bool:
@@ -118,13 +121,14 @@ def train(
             value = _loss(module, images, labels, teacher, recipe)
             value.backward()  # type: ignore[no-untyped-call]
             if penalty is not None:
+                penalty.on_loss(value.detach())
                 penalty.add_gradients()
             optimizer.step()
             total += float(value.detach()) * len(labels)
             count += len(labels)
         loss = total / max(count, 1)
         if penalty is not None:
-            penalty.end_epoch(epoch, loss)
+            penalty.end_epoch(epoch)
         if checkpoint is not None:
             _save(checkpoint, module, optimizer, penalty, epoch + 1)
         done = epoch + 1

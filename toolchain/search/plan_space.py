@@ -83,9 +83,7 @@ class PlanSpace:
             scores: What ranks instead of the weights given at first.
         """
         blocks = self.granularity.columns or SINGLE_COLUMNS
-        return choose_plan(
-            self.network, self.coupling, scores or self._scores, filter_keep, column_keep, blocks=blocks
-        )
+        return choose_plan(self.network, self.coupling, scores or self._scores, filter_keep, column_keep, blocks=blocks)
 
     def costs(self, plan: PruningPlan | None = None) -> Costs:
         """Params, MACs and (where asked for) latency in milliseconds of the network under `plan`."""

@@ -61,9 +61,7 @@ def make_solver(
         schedule = RhoSchedule.from_pull(
             settings.pull_start, settings.pull_end, epochs=settings.epochs, steps=settings.steps, rate=settings.rate
         )
-        return Admm(
-            weights, project, schedule, on_residuals, rho_of_layer=settings.rho_of_layer, stop=settings.stop
-        )
+        return Admm(weights, project, schedule, on_residuals, rho_of_layer=settings.rho_of_layer, stop=settings.stop)
     if settings.name == "slr":
         constant = SlrSchedule.from_pull(
             settings.slr_pull, epochs=settings.epochs, steps=settings.steps, rate=settings.rate
