@@ -1,16 +1,19 @@
 """Choose the plan of a whole network: which units of each group and which columns of each layer stay.
 
-The score of a unit is ``sum_l rho_l * ||row of W_l||^2`` over the layers that produce it; its consumers' columns do not
-count. The score of a block of columns is its squared norm over the kept filters. Filters and columns are chosen in
-turn, each counting only weights that the other choice leaves, until nothing changes; this starts once from the filters
-and once from the columns, and what keeps most of the (rho-weighted) norm wins. It is called thousands of times in a
-search, so squares and index maps are made once, in :class:`Scores`.
+The score of a unit is what removing it takes away: ``rho_l * ||row of W_l||^2`` over the layers that produce it, and
+``rho_l * ||column of W_l||^2`` over the columns that read it. (With rows alone, which is one reading of the paper,
+ResNet-20 on CIFAR-10 pruned by magnitude to 0.67 of its MACs has 59 % left instead of 73 %.) The score of a block of
+columns is its squared norm over the kept filters. Filters and columns are chosen in turn, each counting only weights
+that the other choice leaves, until nothing changes; this starts once from the filters and once from the columns, and
+what keeps most of the norm wins. It is called thousands of times in a search, so squares and index maps are made once,
+in :class:`Scores`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -26,9 +29,11 @@ from .projection import SINGLE_COLUMNS, column_blocks, top_mask
 __all__ = ["Scores", "choose_plan"]
 
 FloatArray = npt.NDArray[np.float32]
+DoubleArray = npt.NDArray[np.float64]
 BoolArray = npt.NDArray[np.bool_]
 
 MAX_ALTERNATIONS = 6
+LEAST_GAIN = 1e-3
 MAX_SETTLINGS = 64
 
 
@@ -39,17 +44,33 @@ class _LayerScores:
     Attributes:
         squares: ``(c_out, K)``, times rho.
         row_sums: ``(c_out,)``.
+        column_sums: ``(K,)``.
         column_units: Unit read by each stored column, or -1, ``(K,)``.
         channels: Input channel of each stored column, ``(K,)``.
         positions: Kernel position of each stored column, ``(K,)``.
+        distinct_outputs: Whether no two filters are the same unit.
+        distinct_inputs: Whether no two input channels are the same unit.
     """
 
     info: LayerInfo
     squares: FloatArray
     row_sums: FloatArray
+    column_sums: FloatArray
     column_units: IntArray
     channels: IntArray
     positions: IntArray
+    distinct_outputs: bool
+    distinct_inputs: bool
+
+    @property
+    def reads_units(self) -> bool:
+        """Whether removing an input channel removes columns: not in depthwise and grouped convolutions."""
+        return self.info.kind in ("conv", "linear")
+
+    def whole(self) -> _LayerChoice:
+        """The choice that keeps everything."""
+        everything = np.ones(len(self.channels), dtype=np.bool_)
+        return _LayerChoice(layer=self, columns=None, stay=everything, counted=everything, totals=self.column_sums)
 
     def blocks(self, blocks: ColumnGranularity, units: BoolArray) -> npt.NDArray[np.int64]:
         """Block of each stored column, ``(K,)``, where these units stay; of columns that go, any valid number."""
@@ -57,21 +78,77 @@ class _LayerScores:
         return column_blocks(blocks, ranks[self.channels], self.positions, self.info.kernel_area)
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _LayerChoice:
+    """What stays of one layer.
+
+    Attributes:
+        columns: Which stored columns stay, ``(K,)``; None where they are not chosen.
+        stay: The same, or the columns of channels that stay.
+        counted: Those, and of channels that go the columns that would stay.
+        totals: Squared norm of each column over the rows that stay.
+    """
+
+    layer: _LayerScores
+    columns: BoolArray | None
+    stay: BoolArray
+    counted: BoolArray
+    totals: FloatArray
+
+    @cached_property
+    def energy(self) -> float:
+        """Squared norm of all that stays."""
+        return float(self.totals @ self.stay)
+
+    @cached_property
+    def rows(self) -> FloatArray:
+        """Squared norm of each row, those that go, too, over the columns that stay, ``(c_out,)``."""
+        if self.stay.all():
+            return self.layer.row_sums
+        return np.asarray(self.layer.squares @ self.stay.astype(np.float32))
+
+    @cached_property
+    def readers(self) -> DoubleArray:
+        """Squared norm of the columns that read each input channel, over the rows that stay, ``(c_in,)``."""
+        counted = self.totals * self.counted
+        sums = np.bincount(self.layer.channels, weights=counted, minlength=len(self.layer.info.inputs))
+        return sums.astype(np.float64, copy=False)
+
+
 class _Choice(NamedTuple):
-    """What stays: units, and stored columns by layer; `energy` is the squared norm kept."""
+    """What stays of a network; `energy` is the squared norm kept."""
 
     energy: float
     units: BoolArray
     columns: Mapping[str, BoolArray]
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
 class _Request:
-    """What is asked of a choice (see :func:`choose_plan`)."""
+    """What is asked of a choice (see :func:`choose_plan`), and what each layer answered to each choice of units."""
 
-    filter_keep: Mapping[str, int]
-    column_keep: Mapping[str, int | float]
-    blocks: ColumnGranularity
+    def __init__(
+        self,
+        scores: Scores,
+        filter_keep: Mapping[str, int],
+        column_keep: Mapping[str, int | float],
+        blocks: ColumnGranularity,
+    ) -> None:
+        self.scores = scores
+        self.filter_keep = filter_keep
+        self.column_keep = column_keep
+        self.blocks = blocks
+        self._known: dict[tuple[str, bytes], _LayerChoice] = {}
+
+    def choose_layers(self, units: BoolArray) -> dict[str, _LayerChoice]:
+        """What stays of every layer where these units stay. Most layers were asked the same before."""
+        choices = {}
+        for name, layer in self.scores.layers.items():
+            rows, inputs = units[layer.info.outputs], units[layer.info.inputs]
+            key = (name, rows.tobytes() + inputs.tobytes())
+            if key not in self._known:
+                self._known[key] = _choose_layer(layer, self.column_keep.get(name), rows, units, self.blocks)
+            choices[name] = self._known[key]
+        return choices
 
 
 class Scores:
@@ -104,21 +181,40 @@ class Scores:
             for name, info in coupling.layers.items()
             if name in weights
         }
+        self.unit_totals = _unit_totals(self, {name: layer.whole() for name, layer in self.layers.items()})
         self.must_keep = {group.name: _must_keep(coupling, group) for group in coupling.prunable}
 
-    def unit_norms(self, group: str) -> npt.NDArray[np.float64]:
-        """Squared norm of every unit of a group over its producers, ``(size,)``."""
-        start = self.coupling.offsets[group]
-        totals = _unit_totals(self, {name: layer.row_sums for name, layer in self.layers.items()})
-        return totals[start : start + self.coupling.by_name[group].size]
+    def unit_norms(self, group: str) -> tuple[DoubleArray, DoubleArray]:
+        """Squared norms of every unit of a group, ``(size,)`` each: of its filters, and of the columns that read it."""
+        part = self._part(group)
+        layers = {name: layer.whole() for name, layer in self.layers.items()}
+        filters = _unit_totals(self, layers, readers=False)[part]
+        return filters, self.unit_totals[part] - filters
 
-    def block_norms(self, layer: str, blocks: ColumnGranularity) -> npt.NDArray[np.float64]:
+    def strongest_units(self, group: str, values: DoubleArray, keep: int) -> IntArray:
+        """Units of a group with the largest values, sorted; more than `keep` where a layer would lose its last.
+
+        Args:
+            group: Its name.
+            values: Of each unit, at least 0, ``(size,)``.
+            keep: Units to keep, at least 1.
+        """
+        units = self.units[self._part(group)]
+        chosen = units & _strongest(np.where(units, values, -1.0), keep, self.must_keep[group])
+        return np.flatnonzero(chosen).astype(np.int32)
+
+    def _part(self, group: str) -> slice:
+        start = self.coupling.offsets[group]
+        return slice(start, start + self.coupling.by_name[group].size)
+
+    def block_norms(self, layer: str, blocks: ColumnGranularity) -> DoubleArray:
         """Squared norm of every block of columns of a layer, of channels that may stay, ``(blocks,)``."""
         own = self.layers[layer]
         alive = self.units[own.column_units]
-        totals = own.squares.sum(0)[alive]
+        totals = own.column_sums[alive]
         labels = own.blocks(blocks, self.units)[alive]
-        return np.asarray(np.bincount(labels, weights=totals)[np.unique(labels)], dtype=np.float64)
+        sums: DoubleArray = np.bincount(labels, weights=totals).astype(np.float64)
+        return sums[np.unique(labels)]
 
 
 def choose_plan(
@@ -155,58 +251,66 @@ def choose_plan(
     del network
     scores = weights if isinstance(weights, Scores) else Scores(coupling, weights, rho)
     _check_counts(coupling, filter_keep, column_keep)
-    request = _Request(filter_keep=filter_keep, column_keep=column_keep, blocks=blocks)
-    best = max((_alternate(scores, request, rows) for rows in _starts(scores, request)), key=lambda found: found.energy)
-    return _settled(scores, request, best)
+    request = _Request(scores, filter_keep, column_keep, blocks)
+    best = None
+    for totals in _starts(request):
+        best = _alternate(request, totals, best)
+    assert best is not None
+    return _settled(request, best)
 
 
-def _starts(scores: Scores, request: _Request) -> list[Mapping[str, FloatArray]]:
-    """Squared norms of rows that the first choice of filters sees: of whole rows, and of what columns alone leave."""
-    whole: Mapping[str, FloatArray] = {name: layer.row_sums for name, layer in scores.layers.items()}
-    if not (request.filter_keep and request.column_keep):
-        return [whole]
-    return [whole, _rows_left(scores, scores.units, _choose_all_columns(scores, request, scores.units))]
+def _starts(request: _Request) -> list[DoubleArray]:
+    """Scores of units for the first choice of filters: of whole layers, and of what columns alone leave."""
+    starts = [request.scores.unit_totals]
+    if request.filter_keep and request.column_keep:
+        starts.append(_unit_totals(request.scores, request.choose_layers(request.scores.units)))
+    return starts
 
 
-def _alternate(scores: Scores, request: _Request, rows: Mapping[str, FloatArray]) -> _Choice:
+def _alternate(request: _Request, totals: DoubleArray, best: _Choice | None) -> _Choice:
+    """Choose in turn from these scores of units on; returns what was found, or `best` where that keeps more."""
     units = np.ones(0, dtype=np.bool_)
-    best: _Choice | None = None
     for _ in range(MAX_ALTERNATIONS):
-        before, units = units, _choose_units(scores, request.filter_keep, rows)
+        before, units = units, _choose_units(request.scores, request.filter_keep, totals)
         if np.array_equal(before, units):
             break
-        columns = _choose_all_columns(scores, request, units)
-        rows = _rows_left(scores, units, columns)
-        energy = sum(float(row @ units[scores.layers[name].info.outputs]) for name, row in rows.items())
-        if best is None or energy > best.energy:
-            best = _Choice(energy, units, columns)
-        if not request.filter_keep:
+        choices = request.choose_layers(units)
+        energy = sum(choice.energy for choice in choices.values())
+        gain = energy - best.energy if best is not None else energy
+        if gain > 0 or best is None:
+            best = _Choice(energy, units, _columns(choices))
+        if not request.filter_keep or gain < LEAST_GAIN * energy:
             break
+        totals = _unit_totals(request.scores, choices)
     assert best is not None
     return best
 
 
-def _settled(scores: Scores, request: _Request, choice: _Choice) -> PruningPlan:
+def _settled(request: _Request, choice: _Choice) -> PruningPlan:
     """The plan of a choice, with blocks that are whole among the channels that really stay.
 
     A plan's normal form also drops units that no column reads. That shifts the channels after them, so blocks of
     several channels are then chosen again, as many as before, until no unit goes any more.
     """
-    units, columns = choice.units, choice.columns
+    scores, units, columns = request.scores, choice.units, choice.columns
     plan = _plan(scores.coupling, units, columns)
     if request.blocks.channels == 1 or not columns:
         return plan
     counts = {
         name: len(np.unique(scores.layers[name].blocks(request.blocks, units)[stay])) for name, stay in columns.items()
     }
-    again = _Request(filter_keep=request.filter_keep, column_keep=counts, blocks=request.blocks)
+    again = _Request(scores, request.filter_keep, counts, request.blocks)
     for _ in range(MAX_SETTLINGS):
         left = _planned_units(scores.coupling, plan)
         if np.array_equal(left, units):
             break
         units = left
-        plan = _plan(scores.coupling, units, _choose_all_columns(scores, again, units))
+        plan = _plan(scores.coupling, units, _columns(again.choose_layers(units)))
     return plan
+
+
+def _columns(choices: Mapping[str, _LayerChoice]) -> dict[str, BoolArray]:
+    return {name: choice.columns for name, choice in choices.items() if choice.columns is not None}
 
 
 def _layer_scores(info: LayerInfo, weight: Tensor, rho: float, kept: Kept | None) -> _LayerScores:
@@ -224,15 +328,18 @@ def _layer_scores(info: LayerInfo, weight: Tensor, rho: float, kept: Kept | None
         info=info,
         squares=squares,
         row_sums=squares.sum(1),
+        column_sums=squares.sum(0),
         column_units=info.column_units,
         channels=info.columns // info.kernel_area,
         positions=info.columns % info.kernel_area,
+        distinct_outputs=len(np.unique(info.outputs)) == len(info.outputs),
+        distinct_inputs=len(np.unique(info.inputs)) == len(info.inputs),
     )
 
 
 def _must_keep(coupling: Coupling, group: CouplingGroup) -> Sequence[IntArray]:
     """Sets of units of which one must stay: each producer's filters, what each packed layer can still read."""
-    sets = [np.unique(ref.units) for ref in group.producers]
+    sets = [units for ref in group.producers if len(units := np.unique(ref.units)) < group.size]
     start = coupling.offsets[group.name]
     for ref in group.consumers:
         info = coupling.layers[ref.layer]
@@ -243,18 +350,28 @@ def _must_keep(coupling: Coupling, group: CouplingGroup) -> Sequence[IntArray]:
     return sorted(sets, key=len)
 
 
-def _unit_totals(scores: Scores, rows: Mapping[str, FloatArray]) -> npt.NDArray[np.float64]:
-    """Squared norm of every unit over its producers; one entry more for filters of no group."""
+def _unit_totals(scores: Scores, choices: Mapping[str, _LayerChoice], *, readers: bool = True) -> DoubleArray:
+    """Squared norm of all that a unit holds in these layers; one entry more for channels of no group."""
     totals = np.zeros(scores.coupling.total_units + 1, dtype=np.float64)
-    for name, row in rows.items():
-        np.add.at(totals, scores.layers[name].info.outputs, row)
+    for name, choice in choices.items():
+        layer = scores.layers[name]
+        _add(totals, layer.info.outputs, choice.rows, distinct=layer.distinct_outputs)
+        if readers and layer.reads_units:
+            _add(totals, layer.info.inputs, choice.readers, distinct=layer.distinct_inputs)
     return totals
 
 
-def _choose_units(scores: Scores, filter_keep: Mapping[str, int], rows: Mapping[str, FloatArray]) -> BoolArray:
-    """Units that stay, by the squared norms of their rows."""
+def _add(totals: DoubleArray, units: IntArray, values: npt.NDArray[np.floating], *, distinct: bool) -> None:
+    if distinct:
+        totals[units] += values
+    else:
+        np.add.at(totals, units, values)
+
+
+def _choose_units(scores: Scores, filter_keep: Mapping[str, int], totals: DoubleArray) -> BoolArray:
+    """Units that stay, by their scores."""
     coupling = scores.coupling
-    totals = _unit_totals(scores, rows)
+    totals = totals.copy()
     totals[~scores.units] = -1.0  # below every squared norm
     chosen = scores.units.copy()
     for name, keep in filter_keep.items():
@@ -263,7 +380,7 @@ def _choose_units(scores: Scores, filter_keep: Mapping[str, int], rows: Mapping[
     return chosen
 
 
-def _strongest(totals: npt.NDArray[np.float64], keep: int, must_keep: Sequence[IntArray]) -> BoolArray:
+def _strongest(totals: DoubleArray, keep: int, must_keep: Sequence[IntArray]) -> BoolArray:
     mask = top_mask(totals, keep)
     if all(mask[units].any() for units in must_keep):
         return mask
@@ -274,41 +391,46 @@ def _strongest(totals: npt.NDArray[np.float64], keep: int, must_keep: Sequence[I
     return top_mask(np.where(forced, np.inf, totals), max(keep, int(forced.sum())))
 
 
-def _choose_all_columns(scores: Scores, request: _Request, units: BoolArray) -> dict[str, BoolArray]:
-    return {
-        name: _choose_columns(scores.layers[name], keep, units, request.blocks)
-        for name, keep in request.column_keep.items()
-    }
-
-
-def _choose_columns(layer: _LayerScores, keep: float, units: BoolArray, blocks: ColumnGranularity) -> BoolArray:
+def _choose_layer(
+    layer: _LayerScores, keep: float | None, rows: BoolArray, units: BoolArray, blocks: ColumnGranularity
+) -> _LayerChoice:
     alive = units[layer.column_units]
-    totals = units[layer.info.outputs].astype(np.float32) @ layer.squares
+    totals = layer.column_sums if rows.all() else rows.astype(np.float32) @ layer.squares
+    if keep is None:
+        everything = np.ones(len(alive), dtype=np.bool_)
+        return _LayerChoice(layer=layer, columns=None, stay=alive, counted=everything, totals=totals)
+    columns, limit = _choose_columns(layer, keep, totals, units, alive, blocks)
+    counted = columns | (~alive & (totals >= limit))
+    return _LayerChoice(layer=layer, columns=columns, stay=columns, counted=counted, totals=totals)
+
+
+def _choose_columns(
+    layer: _LayerScores,
+    keep: float,
+    totals: FloatArray,
+    units: BoolArray,
+    alive: BoolArray,
+    blocks: ColumnGranularity,
+) -> tuple[BoolArray, float]:
+    """Which columns stay, and the mean squared norm of a column of the weakest block that does."""
     if not alive.any():  # every channel goes: the normal form brings one back for this column
-        return np.asarray(np.arange(len(alive)) == int(np.argmax(totals)))
+        return np.arange(len(alive)) == int(np.argmax(totals)), float(totals.max())
     if blocks == SINGLE_COLUMNS:
-        totals[~alive] = -1.0  # below every squared norm
-        return top_mask(totals, _count(keep, int(np.count_nonzero(alive))))
+        ranked = np.where(alive, totals, np.float32(-1.0))  # below every squared norm
+        chosen = top_mask(ranked, _count(keep, int(np.count_nonzero(alive)))) & alive
+        return chosen, float(ranked[chosen].min())
     labels = layer.blocks(blocks, units)
     inside, size = labels[alive], int(labels.max()) + 1
-    sums = np.asarray(np.bincount(inside, weights=totals[alive], minlength=size), dtype=np.float64)
-    present = np.bincount(inside, minlength=size) > 0
-    sums[~present] = -1.0
-    return np.asarray(top_mask(sums, _count(keep, int(np.count_nonzero(present))))[labels] & alive)
+    sizes = np.bincount(inside, minlength=size)
+    sums: DoubleArray = np.bincount(inside, weights=totals[alive], minlength=size).astype(np.float64)
+    sums[sizes == 0] = -1.0
+    best = top_mask(sums, _count(keep, int(np.count_nonzero(sizes)))) & (sizes > 0)
+    return best[labels] & alive, float((sums[best] / sizes[best]).min())
 
 
 def _count(keep: float, left: int) -> int:
     count = keep if isinstance(keep, int) else round(keep * left)
     return min(max(count, 1), left)
-
-
-def _rows_left(scores: Scores, units: BoolArray, columns: Mapping[str, BoolArray]) -> dict[str, FloatArray]:
-    """Squared norm of every row over the columns that a choice leaves."""
-    rows = {}
-    for name, layer in scores.layers.items():
-        alive = columns[name] if name in columns else units[layer.column_units]
-        rows[name] = layer.row_sums if alive.all() else layer.squares @ alive.astype(np.float32)
-    return rows
 
 
 def _plan(coupling: Coupling, units: BoolArray, columns: Mapping[str, BoolArray]) -> PruningPlan:

@@ -141,12 +141,16 @@ def top_mask(scores: npt.NDArray[np.floating], keep: int) -> BoolArray:
     count = len(scores)
     if keep >= count:
         return np.ones(count, dtype=np.bool_)
-    if np.isnan(scores.sum()):  # weights that diverged: an order all the same, the loss says what happened
-        scores = np.where(np.isnan(scores), -np.inf, scores)
     # Selecting costs a fifth of sorting, and a search asks for this a hundred thousand times.
-    limit = np.partition(scores, count - keep)[count - keep]
-    mask = scores > limit
-    mask[np.flatnonzero(scores == limit)[: keep - int(np.count_nonzero(mask))]] = True
+    ordered = scores.copy()
+    ordered.partition(count - keep)
+    limit = ordered[count - keep]
+    mask = scores >= limit
+    surplus = int(np.count_nonzero(mask)) - keep
+    if surplus > 0:
+        mask[np.flatnonzero(scores == limit)[-surplus:]] = False
+    elif surplus < 0:  # not-a-number, from weights that diverged, comes last
+        mask[np.argsort(-scores, kind="stable")[:keep]] = True
     return np.asarray(mask)
 
 

@@ -1,8 +1,10 @@
 """Purification (AutoCompress phase II): remove what the solver left nearly zero.
 
 A solver leaves many small filters and blocks of columns inside the kept set. Each coupling group and each layer has a
-threshold on their L2 norms, stated as a share of its squared norm: the weakest go whose squared norms add up to at most
-that share. (A median would not do: where more than half is nearly zero, so is the median.)
+threshold on their squared norms, stated as a share of its whole: the weakest go whose norms add up to at most that
+share. (A median would not do: where more than half is nearly zero, so is the median.) A filter counts for the share of
+its group's norm that it holds in its filters or in the columns that read it, whichever is less: either makes it
+useless.
 
 The thresholds are raised as far as the network stays as good: first one level for all, by bisection; then each further
 on its own, by halving: knobs that cannot be raised together are tried in halves. Every step is judged, and only steps
@@ -28,6 +30,7 @@ TOLERANCE = 0.1
 
 CHANCE_DEVIATIONS = 3.0
 
+DoubleArray = npt.NDArray[np.float64]
 Attempt = Callable[[PruningPlan], bool]
 
 
@@ -54,11 +57,10 @@ class Purification:
     def __init__(self, space: PlanSpace, plan: PruningPlan, weights: Mapping[str, torch.Tensor]) -> None:
         self.original = normalize_plan(space.coupling, plan)
         self._space = space
+        self._weights = dict(weights)
         self._scores = Scores(space.coupling, weights, within=self.original)
-        counts = {
-            Knob(columns=False, name=name): _keep_counts(self._scores.unit_norms(name))
-            for name in space.actions.group_share
-        }
+        self._values = {name: _least_share(*self._scores.unit_norms(name)) for name in space.actions.group_share}
+        counts = {Knob(columns=False, name=name): _keep_counts(values) for name, values in self._values.items()}
         if space.granularity.columns is not None:
             blocks = space.granularity.columns
             counts |= {
@@ -82,12 +84,22 @@ class Purification:
         """The plan without what lies under the thresholds; each group and layer keeps its strongest at least."""
         if not any(levels.values()):
             return self.original
-        keep = {knob: self._counts[knob][level] for knob, level in levels.items()}
-        return self._space.choose(
-            {knob.name: count for knob, count in keep.items() if not knob.columns},
-            {knob.name: count for knob, count in keep.items() if knob.columns},
-            self._scores,
+        filters = {
+            knob.name: self._scores.strongest_units(knob.name, self._values[knob.name], self._counts[knob][level])
+            for knob, level in levels.items()
+            if not knob.columns
+        }
+        smaller = PruningPlan(
+            keep_filters={**self.original.keep_filters, **filters}, keep_columns=self.original.keep_columns
         )
+        scores = Scores(self._space.coupling, self._weights, within=smaller)
+        blocks = self._space.granularity.columns
+        columns = {
+            knob.name: _keep_counts(scores.block_norms(knob.name, blocks))[level]
+            for knob, level in levels.items()
+            if knob.columns and blocks is not None
+        }
+        return self._space.choose({}, columns, scores)
 
 
 def purify(purification: Purification, attempt: Attempt, trials: int) -> PruningPlan:
@@ -169,7 +181,13 @@ def _halves(knobs: list[Knob]) -> list[list[Knob]]:
     return [half for half in (knobs[::2], knobs[1::2]) if half]
 
 
-def _keep_counts(norms: npt.NDArray[np.float64]) -> tuple[int, ...]:
+def _least_share(filters: DoubleArray, readers: DoubleArray) -> DoubleArray:
+    """The lesser of a unit's shares in two sums; of one where the other is 0 for all."""
+    shares = [values / values.sum() for values in (filters, readers) if values.sum() > 0]
+    return np.min(shares, axis=0) if shares else np.zeros(len(filters))
+
+
+def _keep_counts(norms: DoubleArray) -> tuple[int, ...]:
     """Pieces that stay at each level, at least one, from their squared norms; those of norm 0 always go."""
     reach = np.cumsum(np.sort(norms))
     if not reach[-1] > 0:  # nothing to tell the pieces apart by

@@ -70,13 +70,21 @@ class Replica:
         if wants_compile(recipe.compile, device, recipe.epochs * recipe.steps_per_epoch(len(batches))):
             self._compile(teacher, warn)
 
-    def epoch(self, epoch: int, *, after_first_part: Hook | None = None, after_step: Hook | None = None) -> float:
+    def epoch(
+        self,
+        epoch: int,
+        *,
+        after_first_part: Hook | None = None,
+        on_loss: Callable[[torch.Tensor], None] | None = None,
+        after_step: Hook | None = None,
+    ) -> float:
         """Train for one epoch.
 
         Args:
             epoch: Its number, from 0; with the recipe's seed it decides everything random.
             after_first_part: Called in every step, when the gradients are those of this process's first part: what it
                 adds to them on one process is summed over all. So it is given on process 0 only.
+            on_loss: Given every step's loss, the mean over the whole batch, a detached scalar.
             after_step: Called after every step of the optimizer.
 
         Returns:
@@ -99,16 +107,20 @@ class Replica:
             for group in self.optimizer.param_groups:
                 group["lr"] = rate
             self.optimizer.zero_grad(set_to_none=True)
+            loss = torch.zeros((), device=self._totals.device)
             for number, part in enumerate(parts):
                 if part.seed is not None:
                     torch.manual_seed(part.seed)
                 with self._statistics.of(number):
                     value = self._loss(part.images.contiguous(memory_format=self._layout), part.labels)
                 (value * part.share).backward()  # type: ignore[no-untyped-call]
+                loss = loss + value.detach() * part.share
                 self._totals[self._mine[number]] += value.detach().double() * len(part.labels)
                 if number == 0 and after_first_part is not None:
                     after_first_part()
-            self._sum_gradients()
+            loss = self._summed(loss)
+            if on_loss is not None:
+                on_loss(loss)
             self.optimizer.step()
             images += parts[0].batch_images
             if after_step is not None:
@@ -135,15 +147,16 @@ class Replica:
         )
         return (1 - recipe.distillation) * loss + recipe.distillation * t * t * soft
 
-    def _sum_gradients(self) -> None:
-        """Sum the gradients over all processes, as one flat tensor."""
+    def _summed(self, loss: torch.Tensor) -> torch.Tensor:
+        """Sum the gradients over all processes in place, as one flat tensor, and with them the loss."""
         if self._processes.size == 1:
-            return
+            return loss
         gradients = [p.grad for p in self._parameters if p.grad is not None]
-        flat = torch.cat([gradient.reshape(-1) for gradient in gradients])
+        flat = torch.cat([*(gradient.reshape(-1) for gradient in gradients), loss.reshape(1)])
         self._processes.all_reduce(flat)
-        pieces = torch.split(flat, [gradient.numel() for gradient in gradients])
+        *pieces, total = torch.split(flat, [*(gradient.numel() for gradient in gradients), 1])
         torch._foreach_copy_(gradients, [piece.view(g.shape) for piece, g in zip(pieces, gradients, strict=True)])
+        return total.reshape(())
 
     def _compile(self, teacher: nn.Module | None, warn: Callable[[str], None] | None) -> None:
         torch.compiler.reset()  # code of earlier networks would count towards dynamo's limit

@@ -301,7 +301,8 @@ def purify_stage(
             share = sum(costs[kind] / costs_before[kind] for kind in ("params", "macs")) / 2
             figures = known.get(index) or {"accuracy": judge(candidate).accuracy_top1, "cost_share": share}
             holds = figures["accuracy"] >= before.accuracy_top1 - PURIFY_TOLERANCE
-            accepted = holds and share < best["cost_share"] and budget.allows(costs)
+            fits = all(costs[kind] <= max(limit, costs_before[kind]) for kind, limit in budget.limits.items())
+            accepted = holds and fits and share < best["cost_share"]
             if index not in known:
                 trial = {"index": index, "energy": share, "figures": figures, "accepted": accepted}
                 bench.folder.trials.append({"stage": stage, **trial})

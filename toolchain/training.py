@@ -38,8 +38,11 @@ class Penalty(Protocol):
     def add_gradients(self) -> None:
         """Add the penalty's gradient in place, after a backward pass and before the step."""
 
-    def end_epoch(self, epoch: int, loss: float) -> None:
-        """Update the auxiliary variables after epoch `epoch` (from 0), whose mean loss was `loss`."""
+    def on_loss(self, loss: torch.Tensor) -> None:
+        """Take note of a step's loss, a detached scalar on the training device."""
+
+    def end_epoch(self, epoch: int) -> None:
+        """Update the auxiliary variables after epoch `epoch` (from 0)."""
 
     @property
     def converged(self) -> bool:
@@ -119,10 +122,11 @@ def train(
         loss = replica.epoch(
             epoch,
             after_first_part=penalty.add_gradients if penalty is not None else None,
+            on_loss=penalty.on_loss if penalty is not None else None,
             after_step=average.update if average is not None else None,
         )
         if penalty is not None:
-            penalty.end_epoch(epoch, loss)
+            penalty.end_epoch(epoch)
         done = epoch + 1
         position.save(done, loss)
         if on_epoch is not None:

@@ -58,7 +58,10 @@ class FixedZeros:
             if parameter.grad is not None:
                 parameter.grad.masked_fill_(held, 0.0)
 
-    def end_epoch(self, epoch: int, loss: float) -> None:
+    def on_loss(self, loss: torch.Tensor) -> None:
+        """Do nothing."""
+
+    def end_epoch(self, epoch: int) -> None:
         """Do nothing."""
 
     def state_dict(self) -> dict[str, Any]:

@@ -190,3 +190,55 @@ def test_a_finished_training_is_not_repeated_and_keeps_its_loss(data: DataSplits
     first = train(module, batches, data.augmentation, RECIPE, device=CPU, checkpoint=tmp_path / "position.pt")
     again = train(small(), batches, data.augmentation, RECIPE, device=CPU, checkpoint=tmp_path / "position.pt")
     assert again.loss == first.loss
+
+
+class Calm:
+    """A penalty that does nothing and has converged after two epochs."""
+
+    def __init__(self) -> None:
+        self.losses: list[float] = []
+        self.total = 0.0
+
+    @property
+    def converged(self) -> bool:
+        return len(self.losses) >= 2
+
+    def add_gradients(self) -> None:
+        pass
+
+    def on_loss(self, loss: torch.Tensor) -> None:
+        self.total += float(loss)
+
+    def end_epoch(self, epoch: int) -> None:
+        assert epoch == len(self.losses)
+        self.losses.append(self.total)
+
+    def state_dict(self) -> dict[str, list[float]]:
+        return {"losses": self.losses}
+
+    def load_state_dict(self, state: dict[str, list[float]]) -> None:
+        self.losses = list(state["losses"])
+
+
+def test_training_ends_when_its_solver_has_converged_and_stays_ended(data: DataSplits, tmp_path: Path) -> None:
+    batches, module, seen = Batches(data.train, data.preprocessing, CPU), resnet(), []
+    checkpoint = tmp_path / "position.pt"
+    recipe = replace(RECIPE, epochs=5)
+    solver = Calm()
+    summary = train(
+        module,
+        batches,
+        data.augmentation,
+        recipe,
+        device=CPU,
+        penalty=solver,
+        checkpoint=checkpoint,
+        on_epoch=lambda epoch, loss: seen.append(loss),
+    )
+    assert summary.epochs == 2
+    assert len(seen) == 2
+    assert 0 < solver.losses[0] < solver.losses[1]
+    before = {name: value.clone() for name, value in module.state_dict().items()}
+    again = train(module, batches, data.augmentation, recipe, device=CPU, penalty=Calm(), checkpoint=checkpoint)
+    assert again.epochs == 2
+    assert all(torch.equal(value, before[name]) for name, value in module.state_dict().items())

@@ -83,9 +83,8 @@ class Admm(SplittingSolver):
         """Add `rho_l · (W - Z + U)` to each weight's gradient."""
         self._add_pull(self._u, self._rho)
 
-    def end_epoch(self, epoch: int, loss: float) -> None:
-        """Z-step and U-step, then the next `rho`; the loss is not needed."""
-        del loss
+    def end_epoch(self, epoch: int) -> None:
+        """Z-step and U-step, then the next `rho`."""
         old_z = self._move_z(self.target(), epoch)
         for name, value in self._values().items():
             self._u[name] = self._u[name] + value - self._z[name]

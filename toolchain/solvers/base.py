@@ -115,6 +115,9 @@ class SplittingSolver:
         """Whether both residuals stayed under the tolerance long enough."""
         return self._stop.tolerance > 0 and self._calm_epochs >= self._stop.epochs
 
+    def on_loss(self, loss: torch.Tensor) -> None:
+        """Take note of a step's loss; most solvers need none."""
+
     def _values(self) -> Weights:
         return {name: parameter.detach() for name, parameter in self._weights.items()}
 
@@ -190,6 +193,15 @@ def rho_by_layer(patterns: Mapping[str, float], layers: Sequence[str]) -> dict[s
             raise SolverError(unknown_name("layer in prune.layer_rho", pattern, layers, plural="layers"))
         chosen |= dict.fromkeys(fitting, multiplier)
     return chosen
+
+
+def mean_over_workers(value: torch.Tensor) -> float:
+    """Mean of a scalar over the processes of a distributed training; the value itself where there is one."""
+    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
+        return float(value)
+    total = value.detach().clone()
+    torch.distributed.all_reduce(total)
+    return float(total) / torch.distributed.get_world_size()
 
 
 def _squares(a: Weights, b: Weights | None = None) -> dict[str, float]:

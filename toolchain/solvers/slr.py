@@ -7,8 +7,11 @@
              s <- α_k · s · ‖W_old - Z_old‖ / ‖W - Z‖  and  Λ <- Λ + s·(W - Z)
              α_k = 1 - 1 / (M·k^(1 - 1/k^r))
 
-Otherwise Λ and the step size stay. `W_old - Z_old` is the difference when `s` last changed. `f` is an epoch's mean
-loss; the first epoch has none before it and counts as a fall. Paper's settings: M = 300, r = 0.1, s = 0.01, rho = 0.1.
+Otherwise Λ and the step size stay. `W_old - Z_old` is the difference when `s` last changed. `f` is the loss of an
+epoch's last steps, with weights that fall by a tenth a step (an epoch's mean lags behind the weights and would refuse
+every update), over all workers where there are several, so that all decide alike. The first epoch has none before it
+and counts as a fall; so does an L that stays as it is, for then W is the minimum, and the multipliers would never move
+again. Paper's settings: M = 300, r = 0.1, s = 0.01, rho = 0.1.
 
 Source: Gurevin et al., "Enabling Retrain-free Deep Neural Network Pruning Using Surrogate Lagrangian Relaxation",
 arXiv:2012.10079.
@@ -19,9 +22,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import nn
 
-from .base import Projection, Residuals, SplittingSolver, StopRule, Weights
+from .base import Projection, Residuals, SplittingSolver, StopRule, Weights, mean_over_workers
+
+LOSS_DECAY = 0.9
+SAME = 1e-6
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,19 +96,23 @@ class Slr(SplittingSolver):
         self._step = schedule.first_step
         self._gap = self._distance()
         self._value = math.inf
+        self._recent: torch.Tensor | None = None
 
     def add_gradients(self) -> None:
         """Add `Λ + rho_l · (W - Z)` to each weight's gradient."""
         self._add_pull(self._scaled, self._schedule.rho)
 
-    def end_epoch(self, epoch: int, loss: float) -> None:
-        """Update the multipliers, `Z`, and the multipliers again, each where it lowered the Lagrangian.
+    def on_loss(self, loss: torch.Tensor) -> None:
+        """Average the last steps' losses."""
+        self._recent = loss if self._recent is None else LOSS_DECAY * self._recent + (1 - LOSS_DECAY) * loss
 
-        Args:
-            epoch: Epoch, from 0.
-            loss: Its mean loss `f`.
-        """
-        if self._lagrangian(loss) < self._value:
+    def end_epoch(self, epoch: int) -> None:
+        """Update the multipliers, `Z`, and the multipliers again, each where it lowered the Lagrangian."""
+        assert self._recent is not None, "an epoch has at least one step"
+        loss = mean_over_workers(self._recent)
+        self._recent = None
+        now = self._lagrangian(loss)
+        if now < self._value or math.isclose(now, self._value, rel_tol=SAME):
             self._move_multipliers()
         before = self._lagrangian(loss)
         old_z = self._move_z(self.target(), epoch)

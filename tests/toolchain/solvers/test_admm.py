@@ -25,7 +25,7 @@ def solve(epochs: int, schedule: RhoSchedule) -> tuple[nn.Parameter, list[Residu
             solver.add_gradients()
             with torch.no_grad():
                 weight -= 0.02 * weight.grad
-        solver.end_epoch(epoch, 1.0)
+        solver.end_epoch(epoch)
     return weight, seen
 
 
@@ -55,7 +55,7 @@ def test_the_gradient_is_that_of_the_squared_norm_penalty() -> None:
 def test_the_dual_is_rescaled_when_rho_grows() -> None:
     weight = nn.Parameter(torch.tensor([3.0, -2.0, 1.0]))
     solver = Admm({"w": weight}, keep_two_largest, RhoSchedule(start=0.1, end=1.0, epochs=2))
-    solver.end_epoch(0, 1.0)
+    solver.end_epoch(0)
     state = solver.state_dict()
     assert state["rho"] == pytest.approx(1.0)
     assert torch.allclose(state["u"]["w"], torch.tensor([0.0, 0.0, 0.1]))  # 1.0 · (0.1 / 1.0)
@@ -73,12 +73,12 @@ def test_a_restored_solver_goes_on_as_the_first() -> None:
     first = nn.Parameter(torch.tensor([3.0, -2.0, 1.0]))
     schedule = RhoSchedule(start=0.1, end=1.0, epochs=3)
     solver = Admm({"w": first}, keep_two_largest, schedule)
-    solver.end_epoch(0, 1.0)
+    solver.end_epoch(0)
     second = nn.Parameter(first.detach().clone())
     restored = Admm({"w": second}, keep_two_largest, schedule)
     restored.load_state_dict(solver.state_dict())
     for each in (solver, restored):
-        each.end_epoch(1, 1.0)
+        each.end_epoch(1)
     assert torch.equal(solver.target()["w"], restored.target()["w"])
 
 
@@ -87,9 +87,9 @@ def test_the_choice_is_settled_in_the_second_half() -> None:
     solver = Admm({"w": weight}, keep_two_largest, RhoSchedule(start=0.1, end=0.1, epochs=4))
     with torch.no_grad():
         weight.copy_(torch.tensor([3.0, 1.0, -2.0]))
-    solver.end_epoch(0, 1.0)
+    solver.end_epoch(0)
     assert torch.nonzero(solver.z["w"]).flatten().tolist() == [0, 2]
     with torch.no_grad():
         weight.copy_(torch.tensor([3.0, 9.0, -2.0]))
-    solver.end_epoch(2, 1.0)
+    solver.end_epoch(2)
     assert torch.nonzero(solver.z["w"]).flatten().tolist() == [0, 2]

@@ -24,6 +24,11 @@ def move(weight: nn.Parameter, *values: float) -> None:
         weight.copy_(torch.tensor(values))
 
 
+def end_epoch(solver: Slr, epoch: int, loss: float) -> None:
+    solver.on_loss(torch.tensor(loss))
+    solver.end_epoch(epoch)
+
+
 def multipliers(solver: Slr) -> torch.Tensor:
     return solver.state_dict()["scaled"]["w"] * SCHEDULE.rho
 
@@ -41,7 +46,7 @@ def test_the_step_sizes_shrink_ever_more_slowly() -> None:
 def test_only_the_first_update_happens_where_the_projection_does_not_lower_the_lagrangian() -> None:
     weight, solver = solver_at(3.0, -2.0, 1.0)
     move(weight, 3.0, -2.0, 0.5)
-    solver.end_epoch(0, 1.0)
+    end_epoch(solver, 0, 1.0)
     # After the W-step: Λ = s·(W - Z). Z = Π(W + Λ/rho) is what it was, so k and s stay.
     assert torch.allclose(multipliers(solver), torch.tensor([0.0, 0.0, 0.05 * 0.5]))
     assert solver.state_dict()["updates"] == 0
@@ -51,7 +56,7 @@ def test_only_the_first_update_happens_where_the_projection_does_not_lower_the_l
 def test_both_updates_follow_the_formulas() -> None:
     weight, solver = solver_at(3.0, -2.0, 1.0)
     move(weight, 4.0, -2.0, 0.5)
-    solver.end_epoch(0, 1.0)
+    end_epoch(solver, 0, 1.0)
     first = 0.05 * torch.tensor([1.0, 0.0, 0.5])  # W - Z with Z = (3, -2, 0)
     z = torch.tensor([4.0 + float(first[0]) / 0.5, -2.0, 0.0])
     difference = torch.tensor([4.0, -2.0, 0.5]) - z
@@ -65,9 +70,9 @@ def test_both_updates_follow_the_formulas() -> None:
 def test_multipliers_stay_where_training_raised_the_lagrangian() -> None:
     weight, solver = solver_at(3.0, -2.0, 1.0)
     move(weight, 3.0, -2.0, 0.5)
-    solver.end_epoch(0, 1.0)
+    end_epoch(solver, 0, 1.0)
     before = multipliers(solver).clone()
-    solver.end_epoch(1, 2.0)  # nothing moved, the loss rose
+    end_epoch(solver, 1, 2.0)  # nothing moved, the loss rose
     assert torch.equal(multipliers(solver), before)
 
 
@@ -86,7 +91,7 @@ def test_the_gradient_is_that_of_the_lagrangian() -> None:
 def test_weights_on_the_set_already_keep_the_step_size() -> None:
     _, solver = solver_at(3.0, -2.0, 0.0)
     for epoch in range(3):
-        solver.end_epoch(epoch, 1.0)
+        end_epoch(solver, epoch, 1.0)
     assert solver.state_dict()["step"] == pytest.approx(0.05)
     assert torch.equal(multipliers(solver), torch.zeros(3))
 
@@ -96,3 +101,11 @@ def test_a_pull_means_the_same_for_every_size_of_data() -> None:
         schedule = SlrSchedule.from_pull(2.0, epochs=5, steps=steps, rate=0.1)
         assert schedule.rho * steps * 0.1 == pytest.approx(2.0)
         assert schedule.first_step == pytest.approx(0.1 * schedule.rho)
+
+
+def test_the_last_steps_of_an_epoch_count_most() -> None:
+    _, solver = solver_at(3.0, -2.0, 0.0)
+    for loss in (9.0, *([1.0] * 60)):
+        solver.on_loss(torch.tensor(loss))
+    solver.end_epoch(0)
+    assert solver.state_dict()["value"] == pytest.approx(1.0, abs=0.02)  # the Lagrangian where W = Z
