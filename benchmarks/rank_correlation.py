@@ -1,10 +1,10 @@
 """How well quick evaluation ranks candidates: its rank correlation with the accuracy after a short retraining.
 
-    python benchmarks/rank_correlation.py --candidates 16 --macs-x 4 --out benchmarks/results/rank_correlation.json
+    python benchmarks/rank_correlation.py --candidates 16 --macs-x 2 4 --out benchmarks/results/rank_correlation.json
 
-Random actions are projected onto the same budget. Each is judged as the search does it, once with batch-norm
-statistics re-estimated and once with the stored ones; then it is pruned, made compact and retrained by the recipe of
-a round. Spearman's rank correlation of both with the retrained accuracy on the search part is printed and written.
+Random actions are projected onto one budget. Each is judged as the search does it, once with batch-norm statistics
+re-estimated and once with the stored ones; then it is pruned, made compact and retrained by the recipe of a round.
+Spearman's rank correlation of each judgement with the retrained accuracy on the search part is printed and written.
 `--run DIR` keeps what was done, so that the same command continues after an interruption.
 """
 
@@ -14,6 +14,7 @@ import tempfile
 import time
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from act.toolchain.capture import CapturedNetwork
@@ -26,7 +27,7 @@ from act.toolchain.progress import Progress
 from act.toolchain.rounds import State, Workbench, compact_stage, retrain_stage
 from act.toolchain.run_folder import RunFolder
 from act.toolchain.search.budget import Budget
-from act.toolchain.search.fast_evaluation import FastEvaluation
+from act.toolchain.search.fast_evaluation import FastEvaluation, badness
 from act.toolchain.search.problem import network_problem
 from scipy.stats import spearmanr
 
@@ -40,72 +41,80 @@ def main() -> None:
         config = _config(args)
         folder = RunFolder(path) if (path / "config.toml").exists() else RunFolder.create(path, config, {}, "")
         bench, dense = Pipeline(config, folder, Progress(), allow_code=args.model is not None).prepare()
-        rows = candidates(bench, dense, count=args.candidates, macs_x=args.macs_x, epochs=args.epochs)
-        epochs = bench.epochs(args.epochs)
-    retrained = [row["retrained_accuracy"] for row in rows]
-    correlations = {
-        name: correlation([row[name] for row in rows], retrained)
-        for name in ("reestimated_accuracy", "stored_accuracy")
-    }
-    results = {
-        "network": config.network.model,
-        "data": config.data.spec,
-        "seed": args.seed,
-        "macs_x": args.macs_x,
-        "candidates": len(rows),
-        "search_images": min(config.search.images, len(bench.search)),
-        "recalibration_images": config.search.recalibration_images,
-        "retraining_epochs": epochs,
-        "spearman": correlations,
-        "seconds": time.perf_counter() - began,
-        "rows": rows,
-        **describe_environment(),
-    }
-    print(f"{config.network.model} on {config.data.spec}, {args.macs_x:g}x fewer MACs, {epochs} epochs of retraining")
-    print(f"{results['environment']['processor']}, seed {args.seed}, N = {len(rows)}")
-    for name, found in correlations.items():
-        print(f"Spearman {name}: {found['rho']:.3f} (p {found['p']:.2g})")
+        rates = []
+        for macs_x in args.macs_x:
+            rows = candidates(bench, dense, count=args.candidates, macs_x=macs_x, epochs=args.epochs)
+            rates.append({"macs_x": macs_x, "spearman": correlations(rows), "rows": rows})
+        results = {
+            "network": config.network.model,
+            "data": config.data.spec,
+            "seed": args.seed,
+            "candidates": args.candidates,
+            "search_images": min(config.search.images, len(bench.search)),
+            "recalibration_images": config.search.recalibration_images,
+            "retraining_epochs": bench.epochs(args.epochs),
+            "rates": rates,
+            "seconds": time.perf_counter() - began,
+            **describe_environment(),
+        }
+    show(results)
     if args.out is not None:
         args.out.parent.mkdir(parents=True, exist_ok=True)
-        args.out.write_text(json.dumps(results, indent=2) + "\n")
+        args.out.write_text(json.dumps(results, indent=2, allow_nan=False) + "\n")
 
 
 def candidates(
     bench: Workbench, dense: CapturedNetwork, *, count: int, macs_x: float, epochs: int
 ) -> list[dict[str, float]]:
-    """Quick accuracies of random candidates, and theirs after retraining."""
+    """Quick judgements of random candidates, and their accuracy after retraining."""
     coupling = find_coupling(dense)
     space = bench.space(dense, coupling)
     budget = Budget(limits={"macs": space.costs()["macs"] / macs_x})
-    judge = bench.fast_evaluation(dense, coupling)
+    reestimated = bench.fast_evaluation(dense, coupling)
     stored = FastEvaluation(
         dense, coupling, train=bench.train, search=bench.search, device=bench.device,
         images=bench.config.search.images, recalibration_images=0,
     )  # fmt: skip
-    problem = network_problem(space, budget, "macs", judge)
+    problem = network_problem(space, budget, "macs", reestimated)
     rng = np.random.default_rng(bench.seed_of("rank correlation"))
     rows = []
     for index in range(count):
         # Actions of the prior and random ones in turn: good and bad candidates.
         plan = problem.project(problem.initial(rng) if index % 2 else problem.random(rng)).plan
-        state, _ = compact_stage(
-            bench, f"candidate {index} compact", State(network=dense, plan=PruningPlan()), dense, plan
-        )
-        _, retrained = retrain_stage(bench, f"candidate {index} retrain", state, epochs)
-        rows.append(
-            {
-                "reestimated_accuracy": judge(plan).accuracy_top1,
-                "stored_accuracy": stored(plan).accuracy_top1,
-                "retrained_accuracy": retrained["search_accuracy_top1"],
-            }
-        )
+        name, dense_state = f"{macs_x:g}x candidate {index}", State(network=dense, plan=PruningPlan())
+        state, _ = compact_stage(bench, f"{name} compact", dense_state, dense, plan)
+        _, retrained = retrain_stage(bench, f"{name} retrain", state, epochs)
+        row = {"retrained_accuracy": retrained["search_accuracy_top1"]}
+        for kind, judge in (("reestimated", reestimated), ("stored", stored)):
+            found = judge(plan)
+            row |= {f"{kind}_accuracy": found.accuracy_top1, f"{kind}_score": -badness(found)}
+        rows.append(row)
     return rows
 
 
-def correlation(quick: list[float], retrained: list[float]) -> dict[str, float | None]:
-    """Spearman's rank correlation; NaN where all values are equal."""
-    found = spearmanr(quick, retrained)
-    return {"rho": float(found.statistic), "p": float(found.pvalue)}
+def correlations(rows: list[dict[str, float]]) -> dict[str, dict[str, float] | None]:
+    """Spearman's rank correlation of each judgement with the retrained accuracy; None where it tells nothing apart.
+
+    The score is what the search ranks by: accuracy with a little of the loss.
+    """
+    retrained = [row["retrained_accuracy"] for row in rows]
+    found: dict[str, dict[str, float] | None] = {}
+    for name in ("reestimated_score", "reestimated_accuracy", "stored_score", "stored_accuracy"):
+        values = [row[name] for row in rows]
+        result = spearmanr(values, retrained) if len(set(values)) > 1 else None
+        found[name] = None if result is None else {"rho": float(result.statistic), "p": float(result.pvalue)}
+    return found
+
+
+def show(results: dict[str, Any]) -> None:
+    """Print the correlations with where they come from."""
+    processor = results["environment"]["processor"]
+    print(f"{results['network']} on {results['data']}, {results['retraining_epochs']} epochs of retraining")
+    print(f"{processor}, seed {results['seed']}, N = {results['candidates']}")
+    for rate in results["rates"]:
+        for name, found in rate["spearman"].items():
+            text = "all candidates equal" if found is None else f"{found['rho']:.3f} (p {found['p']:.2g})"
+            print(f"{rate['macs_x']:g}x fewer MACs, Spearman of {name}: {text}")
 
 
 def _config(args: argparse.Namespace) -> CompressConfig:
@@ -126,7 +135,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--weights", type=Path, help="without weights the network is trained first")
     parser.add_argument("--data", default="digits")
     parser.add_argument("--candidates", type=int, default=16)
-    parser.add_argument("--macs-x", type=float, default=4.0)
+    parser.add_argument("--macs-x", type=float, nargs="+", default=[2.0, 4.0])
     parser.add_argument("--epochs", type=int, default=1, help="of retraining; small sets get more, as in a run")
     parser.add_argument("--images", type=int, default=1000, help="search images of the quick evaluation")
     parser.add_argument("--seed", type=int, default=0)
