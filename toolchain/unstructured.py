@@ -21,9 +21,9 @@ from .batches import Batches
 from .capture import CapturedNetwork
 from .folding import folded_weights, plain_weights, weighted_modules
 from .projection import project_unstructured
+from .recipe import Recipe
 from .solvers.base import Residuals, Weights
 from .solvers.selection import SolverSettings, make_solver
-from .recipe import Recipe
 from .training import train
 
 LEAST_SHARE = 0.005
