@@ -200,7 +200,7 @@ def test_an_unknown_operator_is_named_and_stops_neither_pruning_nor_export(
 def test_a_run_with_blocks_of_columns_and_slr_ends_as_the_uninterrupted_one(
     config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    flags = ["--params-x", "2", "--granularity", "combined-block", "--solver", "slr"]
+    flags = ["--params-x", "4", "--granularity", "combined-block", "--solver", "slr"]
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     assert main(arguments(config, whole, *flags)) == 0
     assert report_of(whole)["granularity"] == "combined-block"
