@@ -3,7 +3,7 @@
     python benchmarks/search_cost.py --trials 60 --seeds 0 1 2 --out benchmarks/results/search_cost.json
 
 Every strategy searches the same network under the same budget with the same number of trials. Peak memory is that of
-Python's and NumPy's allocations during the search, for a short and for a four times longer one.
+Python's and NumPy's allocations during the search, for a fourth of the trials and for all.
 """
 
 import argparse
@@ -12,6 +12,7 @@ import statistics
 import tempfile
 import time
 import tracemalloc
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -45,13 +46,15 @@ def main() -> None:
     parser.add_argument("--model", default="resnet20")
     parser.add_argument("--weights", type=Path)
     parser.add_argument("--data", default="digits")
+    parser.add_argument("--run", type=Path, help="run folder to keep: the network is then trained once")
     parser.add_argument("--out", type=Path)
     args = parser.parse_args()
     network = {"model": args.model, **({"weights": args.weights} if args.weights else {})}
     config = resolve("quick", None, {"network": network, "data": {"spec": args.data}, "goal": {"objective": "macs"}})
     rows = []
-    with tempfile.TemporaryDirectory() as name:
-        folder = RunFolder.create(Path(name) / "run", config, {}, "")
+    with ExitStack() as stack:
+        path = args.run or Path(stack.enter_context(tempfile.TemporaryDirectory())) / "run"
+        folder = RunFolder(path) if (path / "config.toml").exists() else RunFolder.create(path, config, {}, "")
         bench, dense = Pipeline(config, folder, Progress(), allow_code=False).prepare()
         for strategy in args.strategies:
             for early in (False, True) if strategy in EARLY else (False,):
@@ -78,13 +81,14 @@ def measured(
     exact = _problem(bench, dense, args.macs_x, early=False)
     settings = bench.config.search.model_copy(update={"strategy": strategy})
     maker = make_strategy(settings, bench.dense_coupling)
-    seconds, energies, accuracies, trials = [], [], [], []
+    seconds, energies, accuracies, trials, images = [], [], [], [], []
     for seed in args.seeds:
         written: list[dict[str, Any]] = []
         began = time.perf_counter()
         found = maker.run(problem, args.trials, np.random.default_rng(seed), TrialJournal(append=written.append))
         seconds.append((time.perf_counter() - began) / len(written))
         trials.append(len(written))
+        images.append(statistics.mean(record["figures"]["images"] for record in written))
         outcome = exact.evaluate(found.best)
         energies.append(outcome.energy)
         accuracies.append(outcome.figures["accuracy"])
@@ -93,13 +97,14 @@ def measured(
         "early_rejection": early,
         "trials": statistics.mean(trials),
         "seconds_per_trial": statistics.mean(seconds),
+        "search_images_per_trial": statistics.mean(images),
         "best_energy": statistics.mean(energies),
         "best_quick_accuracy": statistics.mean(accuracies),
     }
     if args.memory and not early:
-        row["peak_bytes_short"], row["peak_bytes_4x_trials"] = (
-            _peak(maker, problem, trials) for trials in (args.trials // 4, args.trials)
-        )
+        row["peak_bytes_by_trials"] = {
+            str(count): _peak(maker, problem, count) for count in (args.trials // 4, args.trials)
+        }
     return row
 
 

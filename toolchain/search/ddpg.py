@@ -22,7 +22,7 @@ from .strategy import SearchResult
 from .trials import TrialJournal, Trials
 
 WARM_UP_SHARE = 1 / 8
-BISECTIONS = 7
+BISECTIONS = 5
 STATE_SIZE = 12
 
 FloatArray = npt.NDArray[np.float32]
@@ -65,8 +65,8 @@ class LayerWalk:
         self._problem = problem
         self._log = log
         self._features = _features(problem.knobs)
-        self._rest = np.cumsum([knob.share for knob in problem.knobs][::-1])[::-1] / _total(problem.knobs)
-        self._whole_excess = self._excess([0.0] * self.steps)
+        shares = np.asarray([knob.share for knob in problem.knobs])
+        self._shares = shares / max(float(shares.sum()), 1e-9)
         self._ratios: list[float] = []
 
     @property
@@ -120,15 +120,10 @@ class LayerWalk:
     def _state(self) -> FloatArray:
         done = len(self._ratios)
         here = min(done, self.steps - 1)
-        left = self._excess([*self._ratios, *[0.0] * (self.steps - done)])
-        reduced = 1 - left / self._whole_excess if self._whole_excess > 0 else 1.0
+        reduced = float(self._shares[:done] @ np.asarray(self._ratios))
         last = self._ratios[-1] / MAX_RATIO if self._ratios else 0.0
-        moving = [done / self.steps, reduced, float(self._rest[here]), last]
+        moving = [done / self.steps, reduced, float(self._shares[here:].sum()), last]
         return np.asarray(np.clip(np.concatenate([self._features[here], moving]), 0.0, 1.0), dtype=np.float32)
-
-
-def _total(knobs: tuple[Knob, ...]) -> float:
-    return sum(knob.share for knob in knobs) or 1.0
 
 
 def _features(knobs: tuple[Knob, ...]) -> npt.NDArray[np.float64]:

@@ -139,7 +139,8 @@ def network_problem(space: PlanSpace, budget: Budget, objective: str, judge: Fas
     def judged(proposal: Proposal, reject_above: float) -> Outcome:
         cost_part = OBJECTIVE_WEIGHT * proposal.costs[objective] / dense_cost
         result = judge(proposal.plan, reject_above=reject_above - cost_part)
-        figures = {"accuracy": result.accuracy_top1, "badness": badness(result), **proposal.costs}
+        judged_on = {"accuracy": result.accuracy_top1, "badness": badness(result), "images": result.images}
+        figures = {**judged_on, **proposal.costs}
         return Outcome(energy=badness(result) + cost_part, figures=figures)
 
     return SearchProblem(

@@ -39,6 +39,6 @@ def test_a_long_front_is_thinned_and_keeps_its_ends() -> None:
     assert (front.points[0].cost, front.points[-1].cost) == (1.0, 500.0)
 
 
-@pytest.mark.parametrize(("trials", "size"), [(1, 4), (60, 12), (200, 22), (600, 36)])
+@pytest.mark.parametrize(("trials", "size"), [(1, 4), (60, 8), (200, 14), (600, 24)])
 def test_the_population_grows_with_the_trials(trials: int, size: int) -> None:
     assert population_size(trials) == size
