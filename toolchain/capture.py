@@ -173,6 +173,8 @@ def _trace(model: nn.Module) -> fx.Graph:
             names = ", ".join(str(p.target) for p in placeholders)
             raise CaptureError(f"the network has {len(placeholders)} inputs ({names}); one image input is supported")
         graph.erase_node(node)
+    for node in graph.nodes:
+        node.type = None  # annotations may be mere text, with which the graph module could not be pickled
     return graph
 
 

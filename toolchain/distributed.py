@@ -14,6 +14,7 @@ others, or by whoever waits for its gradients, whichever is first.
 
 import io
 import os
+import pickle
 import signal
 import time
 from collections.abc import Iterator
@@ -91,7 +92,13 @@ class Processes:
         import torch.distributed as dist
 
         buffer = io.BytesIO()
-        torch.save(message, buffer)
+        try:
+            torch.save(message, buffer)
+        except (AttributeError, TypeError, pickle.PicklingError) as error:
+            raise UsageError(
+                f"the network cannot be sent to the other processes, train it in one: {error} (modules must not hold "
+                "lambdas, open files or classes defined inside functions)"
+            ) from error
         data = torch.frombuffer(buffer.getbuffer(), dtype=torch.uint8)
         with self._watched():
             self._announce(len(data))

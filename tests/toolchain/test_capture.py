@@ -1,3 +1,5 @@
+import io
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -114,3 +116,16 @@ def test_a_wrong_image_size_names_the_layer(model_of):
         capture(model, (1, 6, 6))
     with pytest.raises(CaptureError, match="at least 1"):
         capture(model, (1, 0, 28))
+
+
+@pytest.mark.parametrize("name", ["resnet20", "mobilenet_v2", "concatenated", "depthwise", "gated", "recurrent"])
+def test_a_captured_network_can_be_sent_to_another_process(network_of, images_for, name):
+    network = network_of(name)
+    buffer = io.BytesIO()
+    torch.save(network.module, buffer)
+    buffer.seek(0)
+    received = torch.load(buffer, weights_only=False)
+    images = images_for(network)
+    with torch.no_grad():
+        assert torch.equal(received.eval()(images), network.module.eval()(images))
+    assert received.state_dict().keys() == network.module.state_dict().keys()
