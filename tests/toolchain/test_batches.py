@@ -28,6 +28,13 @@ def _in_memory(images: ImageSet) -> ImageSet:
     return ImageSet(images=images.images[:], labels=images.labels)
 
 
+def _epoch(
+    batches: Batches, size: int, augmentation: Augmentation, seed: int
+) -> list[tuple[torch.Tensor, torch.Tensor]]:
+    generator = torch.Generator().manual_seed(seed)
+    return [(part.images, part.labels) for (part,) in batches.shuffled(size, augmentation, generator)]
+
+
 def _equal(found: list[tuple[torch.Tensor, ...]], expected: list[tuple[torch.Tensor, ...]]) -> bool:
     pairs = zip(found, expected, strict=True)
     return all(torch.equal(a, b) for some, other in pairs for a, b in zip(some, other, strict=True))
@@ -56,7 +63,7 @@ def test_the_first_images_are_kept(data: DataSplits, monkeypatch: pytest.MonkeyP
 def test_flips_and_shifts_without_crops_are_those_of_images_in_memory(data: DataSplits) -> None:
     augmentation = Augmentation(flip=True, shift=0)
     lazy = Batches(data.train, data.preprocessing, CPU)
-    images = torch.cat([x for x, _ in lazy.shuffled(8, augmentation, torch.Generator().manual_seed(1))])
+    images = torch.cat([x for x, _ in _epoch(lazy, 8, augmentation, 1)])
     order = torch.randperm(28, generator=torch.Generator().manual_seed(1))
     originals = torch.cat([x for x, _ in lazy.in_order(8)])[order][: len(images)]
     same = (images == originals).flatten(1).all(1)
@@ -66,11 +73,7 @@ def test_flips_and_shifts_without_crops_are_those_of_images_in_memory(data: Data
 
 def test_an_epoch_follows_from_its_seed_whatever_the_threads_do(data: DataSplits) -> None:
     lazy = Batches(data.train, data.preprocessing, CPU)
-
-    def epoch(seed: int) -> list[tuple[torch.Tensor, torch.Tensor]]:
-        return list(lazy.shuffled(9, data.augmentation, torch.Generator().manual_seed(seed)))
-
-    first, again, other = epoch(1), epoch(1), epoch(2)
+    first, again, other = (_epoch(lazy, 9, data.augmentation, seed) for seed in (1, 1, 2))
     assert _equal(first, again)
     assert [len(labels) for _, labels in first] == [9, 9, 9]  # the 28th alone is left out
     assert not _equal(first, other)
@@ -112,9 +115,7 @@ def test_batches_of_images_in_memory_did_not_change() -> None:
     generator = torch.Generator().manual_seed(5)
     order = torch.randperm(len(digits.train), generator=generator)
     pixels = torch.from_numpy(digits.train.images[:]).permute(0, 3, 1, 2)
-    for number, (images, labels) in enumerate(
-        batches.shuffled(100, Augmentation(flip=True, shift=0), torch.Generator().manual_seed(5))
-    ):
+    for number, (images, labels) in enumerate(_epoch(batches, 100, Augmentation(flip=True, shift=0), 5)):
         part = order[100 * number : 100 * number + 100]
         mirror = torch.rand(len(part), generator=generator) < 0.5
         expected = torch.where(mirror.view(-1, 1, 1, 1), pixels[part].flip(3), pixels[part]).float()

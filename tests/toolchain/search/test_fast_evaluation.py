@@ -61,7 +61,8 @@ def test_prepared_batches_are_those_of_the_set(setting) -> None:
 
 def test_a_set_too_large_to_keep_is_prepared_batch_by_batch(setting, monkeypatch) -> None:
     monkeypatch.setattr(prepared_batches, "MOST_BYTES", 1000)
-    assert prepare(setting[2], 300) is setting[2]
+    prepared = prepare(setting[2], 300)
+    assert isinstance(prepared, Batches) and len(prepared) == 300
     assert judge_of(setting, early_rejection=True)(PruningPlan()).images == IMAGES
 
 
