@@ -2,11 +2,11 @@
 
 The score of a unit is what removing it takes away: ``rho_l * ||row of W_l||^2`` over the layers that produce it, and
 ``rho_l * ||column of W_l||^2`` over the columns that read it. (With rows alone, which is one reading of the paper,
-ResNet-20 on CIFAR-10 pruned by magnitude to 0.67 of its MACs has 59 % left instead of 73 %.) The score of a block of
-columns is its squared norm over the kept filters. Filters and columns are chosen in turn, each counting only weights
-that the other choice leaves, until nothing changes; this starts once from the filters and once from the columns, and
-what keeps most of the norm wins. It is called thousands of times in a search, so squares and index maps are made once,
-in :class:`Scores`.
+ResNet-20 on CIFAR-10 cut to 0.7 of its MACs and not retrained has 66 % left instead of 79 %, in the mean of 15 random
+actions.) The score of a block of columns is its squared norm over the kept filters. Filters and columns are chosen in
+turn, each counting only weights that the other choice leaves, until nothing is gained; this starts once from whole
+layers and once from what columns alone leave, and what keeps most of the norm wins. It is called thousands of times in
+a search, so squares and index maps are made once, in :class:`Scores`.
 """
 
 from __future__ import annotations

@@ -58,6 +58,15 @@ def test_a_groups_score_adds_its_producers_weighted_by_rho(network_of):
     assert weighted.keep_filters["stem"].tolist() == sorted([5, *strongest])
 
 
+def test_a_unit_counts_for_what_reads_it_too(chain):
+    network, coupling = chain
+    weights = {name: torch.ones_like(value) for name, value in plain_weights(network).items()}
+    weights["0"][1] *= 1.1
+    weights["2"][:, 3] *= 3.0
+    plan = choose_plan(network, coupling, weights, {"0": 1}, {})
+    assert plan.keep_filters["0"].tolist() == [3]  # 8 + 27 against 9.68 + 3
+
+
 def test_every_producer_keeps_a_filter(network_of):
     network = network_of("resnet20")
     coupling = find_coupling(network)
