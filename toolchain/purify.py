@@ -19,7 +19,7 @@ import numpy.typing as npt
 import torch
 
 from .keep_indices import PruningPlan, normalize_plan
-from .plan_choice import Scores
+from .scores import Scores
 from .search.plan_space import PlanSpace
 
 LEVELS = (0.0, 1e-6, 1e-5, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 2e-2, 5e-2)
@@ -88,7 +88,9 @@ class Purification:
         if not any(levels.values()):
             return self.original
         filters = {
-            knob.name: self._scores.strongest_units(knob.name, self._values[knob.name], self._counts[knob][level])
+            knob.name: np.flatnonzero(
+                self._scores.strongest_units(knob.name, self._values[knob.name], self._counts[knob][level])
+            ).astype(np.int32)
             for knob, level in levels.items()
             if not knob.columns
         }

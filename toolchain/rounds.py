@@ -35,10 +35,10 @@ from .latency import LatencyCost
 from .loading import rebuild, save_network
 from .masking import make_masks, masked_weights
 from .plan import plan_from_dict, plan_to_dict
-from .plan_choice import Scores
 from .progress import Progress
 from .purify import Purification, as_good, at_chance, purify
 from .run_folder import RunFolder
+from .scores import Scores
 from .search.action import Action
 from .search.annealing import Outcome, Schedule, anneal
 from .search.budget import Budget, Costs, Proposal

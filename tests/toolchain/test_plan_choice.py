@@ -13,7 +13,8 @@ from act.toolchain.folding import folded_weights, plain_weights
 from act.toolchain.granularity import BlockColumn, Channel, Column
 from act.toolchain.keep_indices import PruningPlan, normalize_plan, resolve_plan
 from act.toolchain.masking import masked_weights
-from act.toolchain.plan_choice import Scores, choose_plan
+from act.toolchain.plan_choice import choose_plan
+from act.toolchain.scores import Scores
 from torch import nn
 
 
