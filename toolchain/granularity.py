@@ -16,8 +16,9 @@ granularity        filters  one block of columns
 =================  =======  ==================================================================
 
 Blocks count the input channels that the plan *keeps*, not the original ones: the compiled network numbers its channels
-anew, four to a float4 (an RGBA texel), so the fourth kept channel starts the second block wherever it came from. A
-last block may be smaller.
+anew, four to a float4 (an RGBA texel), so the fifth kept channel starts the second block wherever it came from. A
+last block may be smaller; and where filters go again in a later round, channels shift, so that a block may hold columns
+that went before, which are zeros in its float4.
 """
 
 from __future__ import annotations

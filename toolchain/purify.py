@@ -19,7 +19,7 @@ import numpy.typing as npt
 import torch
 
 from .keep_indices import PruningPlan, normalize_plan
-from .plan_choice import Scores
+from .scores import Scores
 from .search.plan_space import PlanSpace
 
 LEVELS = (0.0, 1e-6, 1e-5, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 2e-2, 5e-2)
@@ -27,6 +27,9 @@ LEVELS = (0.0, 1e-6, 1e-5, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 2e-2, 5e-2)
 
 TOLERANCE = 0.1
 """Points of quick accuracy that count as no loss."""
+
+LOSS_TOLERANCE = 0.02
+"""Share by which the loss may rise: on a few hundred images it tells more than accuracy."""
 
 CHANCE_DEVIATIONS = 3.0
 
@@ -85,7 +88,9 @@ class Purification:
         if not any(levels.values()):
             return self.original
         filters = {
-            knob.name: self._scores.strongest_units(knob.name, self._values[knob.name], self._counts[knob][level])
+            knob.name: np.flatnonzero(
+                self._scores.strongest_units(knob.name, self._values[knob.name], self._counts[knob][level])
+            ).astype(np.int32)
             for knob, level in levels.items()
             if not knob.columns
         }
@@ -117,6 +122,11 @@ def purify(purification: Purification, attempt: Attempt, trials: int) -> Pruning
     search.raise_together()
     search.raise_apart()
     return search.best
+
+
+def as_good(accuracy: float, loss: float, accuracy_before: float, loss_before: float) -> bool:
+    """Whether a network is no worse than before: quick accuracies in percent, losses in nats."""
+    return accuracy >= accuracy_before - TOLERANCE and loss <= loss_before * (1 + LOSS_TOLERANCE)
 
 
 def at_chance(accuracy: float, labels: torch.Tensor) -> bool:

@@ -36,12 +36,11 @@ from .latency import LatencyCost
 from .loading import rebuild, save_network
 from .masking import make_masks, masked_weights
 from .plan import plan_from_dict, plan_to_dict
-from .plan_choice import Scores
 from .progress import Progress
-from .purify import TOLERANCE as PURIFY_TOLERANCE
-from .purify import Purification, at_chance, purify
+from .purify import Purification, as_good, at_chance, purify
 from .recipe import Recipe
 from .run_folder import RunFolder
+from .scores import Scores
 from .search.action import Action
 from .search.budget import Budget, Costs, Proposal
 from .search.fast_evaluation import FastEvaluation
@@ -293,14 +292,17 @@ def purify_stage(
     labels = torch.cat([labels for _, labels in bench.search.in_order(500, limit=before.images)])
     trials = 0 if at_chance(before.accuracy_top1, labels) else bench.config.prune.purify_trials
     known = {int(record["index"]): record["figures"] for record in bench.folder.trials_of(stage)}
-    indices, best = itertools.count(), {"accuracy": before.accuracy_top1, "cost_share": 1.0}
+    indices, best = itertools.count(), {"accuracy": before.accuracy_top1, "loss": before.loss, "cost_share": 1.0}
     with bench.progress.stage(stage, total=trials, unit="trials") as bar:
 
         def attempt(candidate: PruningPlan) -> bool:
             index, costs = next(indices), space.costs(candidate)
             share = sum(costs[kind] / costs_before[kind] for kind in ("params", "macs")) / 2
-            figures = known.get(index) or {"accuracy": judge(candidate).accuracy_top1, "cost_share": share}
-            holds = figures["accuracy"] >= before.accuracy_top1 - PURIFY_TOLERANCE
+            figures = known.get(index)
+            if figures is None:
+                found = judge(candidate)
+                figures = {"accuracy": found.accuracy_top1, "loss": found.loss, "cost_share": share}
+            holds = as_good(figures["accuracy"], figures["loss"], before.accuracy_top1, before.loss)
             fits = all(costs[kind] <= max(limit, costs_before[kind]) for kind, limit in budget.limits.items())
             accepted = holds and fits and share < best["cost_share"]
             if index not in known:

@@ -19,7 +19,7 @@ from act.toolchain.folding import weighted_modules
 from act.toolchain.granularity import Combined
 from act.toolchain.keep_indices import PruningPlan
 from act.toolchain.masking import make_masks, masked_weights
-from act.toolchain.plan_choice import Scores
+from act.toolchain.scores import Scores
 from act.toolchain.search.action import Action
 from act.toolchain.search.plan_space import PlanSpace
 from act.toolchain.solvers.base import Residuals, Solver, StopRule, Weights

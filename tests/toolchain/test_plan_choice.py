@@ -13,7 +13,8 @@ from act.toolchain.folding import folded_weights, plain_weights
 from act.toolchain.granularity import BlockColumn, Channel, Column
 from act.toolchain.keep_indices import PruningPlan, normalize_plan, resolve_plan
 from act.toolchain.masking import masked_weights
-from act.toolchain.plan_choice import Scores, choose_plan
+from act.toolchain.plan_choice import choose_plan
+from act.toolchain.scores import Scores
 from torch import nn
 
 
@@ -56,6 +57,15 @@ def test_a_groups_score_adds_its_producers_weighted_by_rho(network_of):
     weighted = choose_plan(network, coupling, weights, {"stem": 3}, {}, rho={"conv2": 1000.0})
     # conv2 decides; the stem, which shares none of its strongest, keeps its best unit none the less.
     assert weighted.keep_filters["stem"].tolist() == sorted([5, *strongest])
+
+
+def test_a_unit_counts_for_what_reads_it_too(chain):
+    network, coupling = chain
+    weights = {name: torch.ones_like(value) for name, value in plain_weights(network).items()}
+    weights["0"][1] *= 1.1
+    weights["2"][:, 3] *= 3.0
+    plan = choose_plan(network, coupling, weights, {"0": 1}, {})
+    assert plan.keep_filters["0"].tolist() == [3]  # 8 + 27 against 9.68 + 3
 
 
 def test_every_producer_keeps_a_filter(network_of):

@@ -13,7 +13,7 @@ from act.toolchain.coupling import find_coupling
 from act.toolchain.folding import plain_weights
 from act.toolchain.granularity import BlockColumn, Combined, Granularity
 from act.toolchain.keep_indices import PruningPlan, resolve_plan
-from act.toolchain.purify import LEVELS, TOLERANCE, Knob, Purification, at_chance, purify
+from act.toolchain.purify import LEVELS, TOLERANCE, Knob, Purification, as_good, at_chance, purify
 from act.toolchain.search.fast_evaluation import FastEvaluation
 from act.toolchain.search.plan_space import PlanSpace
 from act.toolchain.training import Recipe, train
@@ -91,13 +91,14 @@ def judge_of(network: CapturedNetwork, data: DataSplits) -> FastEvaluation:
 
 def test_all_that_is_nearly_zero_goes_and_accuracy_stays(planted: CapturedNetwork, data: DataSplits) -> None:
     purification, judge = purification_of(planted), judge_of(planted, data)
-    before = judge(purification.original).accuracy_top1
-    assert before > 60
-    judged: list[float] = []
+    before = judge(purification.original)
+    assert before.accuracy_top1 > 60
+    judged: list[bool] = []
 
     def attempt(plan: PruningPlan) -> bool:
-        judged.append(judge(plan).accuracy_top1)
-        return judged[-1] >= before - TOLERANCE
+        found = judge(plan)
+        judged.append(as_good(found.accuracy_top1, found.loss, before.accuracy_top1, before.loss))
+        return judged[-1]
 
     plan = purify(purification, attempt, 12)
     kept = resolve_plan(find_coupling(planted), plan)
@@ -105,7 +106,7 @@ def test_all_that_is_nearly_zero_goes_and_accuracy_stays(planted: CapturedNetwor
         assert not kept.filters(name)[filters].any()
     for name, columns in COLUMNS.items():
         assert not np.isin(columns, kept.columns(name)).any()
-    assert judge(plan).accuracy_top1 >= before - TOLERANCE
+    assert judge(plan).accuracy_top1 >= before.accuracy_top1 - TOLERANCE
     assert len(judged) <= 12
     space = PlanSpace(planted, find_coupling(planted), plain_weights(planted), granularity=Combined(), latency_of=None)
     assert space.costs(plan)["params"] < 0.7 * space.costs()["params"]
@@ -185,6 +186,13 @@ def test_chance_is_told_from_skill() -> None:
     skewed = torch.cat([torch.zeros(90), torch.ones(10)]).long()
     assert at_chance(90.0, skewed)
     assert not at_chance(100.0, skewed)
+
+
+def test_no_worse_means_neither_accuracy_nor_loss() -> None:
+    assert as_good(90.0, 0.5, 90.05, 0.5)
+    assert not as_good(90.0, 0.5, 90.2, 0.5)
+    assert as_good(90.0, 0.505, 90.0, 0.5)
+    assert not as_good(95.0, 0.6, 90.0, 0.5)
 
 
 def test_a_dead_layer_is_left_alone(planted: CapturedNetwork) -> None:

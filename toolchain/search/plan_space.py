@@ -12,8 +12,9 @@ from ..coupling import Coupling
 from ..granularity import Granularity, GranularityError, Unstructured
 from ..keep_indices import PruningPlan
 from ..latency import LatencyCost
-from ..plan_choice import Scores, choose_plan
+from ..plan_choice import choose_plan
 from ..projection import SINGLE_COLUMNS
+from ..scores import Scores
 from .action import Action, ActionSpace
 from .budget import Costs
 
