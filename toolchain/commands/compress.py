@@ -139,7 +139,6 @@ def flags_of(args: argparse.Namespace) -> dict[str, Any]:
 def check_names(config: CompressConfig, processes: int = 1) -> None:
     """Refuse what cannot work before a folder is made: unknown names, missing files, batches that cannot be shared."""
     from ...compiler.targets import get_target
-    from ..hardware import compute_device
     from ..pipeline import load_source, load_splits
     from ..recipe import resolve_batch_parts
 
@@ -149,7 +148,7 @@ def check_names(config: CompressConfig, processes: int = 1) -> None:
 
         open_device(config.goal.device)
     train = config.train
-    resolve_batch_parts(train.batch_parts, batch_size=train.batch_size, device=compute_device(), processes=processes)
+    resolve_batch_parts(train.batch_parts, batch_size=train.batch_size, processes=processes)
     load_source(config, load_splits(config), allow_code=True)
 
 

@@ -88,10 +88,12 @@ class Admm:
         return {name: parameter.detach() for name, parameter in self._weights.items()}
 
     def add_gradients(self) -> None:
-        """Add `rho · (W - Z + U)` to each weight's gradient."""
-        for name, parameter in self._weights.items():
-            assert parameter.grad is not None
-            parameter.grad.add_(parameter.detach() - self._z[name] + self._u[name], alpha=self._rho)
+        """Add `rho · (W - Z + U)` to each weight's gradient; three additions in place, which need no memory."""
+        gradients = [parameter.grad for parameter in self._weights.values() if parameter.grad is not None]
+        assert len(gradients) == len(self._weights), "gradients are added to after a backward pass"
+        torch._foreach_add_(gradients, list(self._values().values()), alpha=self._rho)
+        torch._foreach_add_(gradients, [self._z[name] for name in self._weights], alpha=-self._rho)
+        torch._foreach_add_(gradients, [self._u[name] for name in self._weights], alpha=self._rho)
 
     def end_epoch(self, epoch: int) -> None:
         """Z-step and U-step, then the next `rho`."""
