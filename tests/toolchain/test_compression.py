@@ -46,6 +46,7 @@ def assert_consistent(code: int, report: dict[str, Any], budget: float) -> None:
     assert code == (0 if report["constraint"]["met"] else 5)
 
 
+@pytest.mark.timeout(300)
 def test_cost_and_accuracy_must_both_hold(tmp_path: Path) -> None:
     code, report = compress(tmp_path, "run", "--macs-x", "6", "--max-accuracy-drop", "0", dense_epochs=3)
     assert_consistent(code, report, 0.0)
