@@ -157,7 +157,7 @@ class SearchConfig(_Section):
 class TrainConfig(_Section):
     """Training of the dense network, of the reference, and retraining of what is left.
 
-    `batch_size` is that of the whole batch, over all processes; `batch_parts` 0 is resolved by `recipe`.
+    `batch_size` is that of the whole batch, over all processes; `batch_parts` 0 is one a process.
     """
 
     batch_size: int = Field(default=128, ge=2)

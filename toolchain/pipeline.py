@@ -69,10 +69,7 @@ class Pipeline:
         self._device = compute_device()
         self._processes = processes or Processes()
         self._batch_parts = resolve_batch_parts(
-            config.train.batch_parts,
-            batch_size=config.train.batch_size,
-            device=self._device,
-            processes=self._processes.size,
+            config.train.batch_parts, batch_size=config.train.batch_size, processes=self._processes.size
         )
         _, h, w = self._loaded.network.input_shape
         self._precision = training_precision(config.train.precision, self._device, h * w)

@@ -3,11 +3,7 @@
 import math
 from dataclasses import dataclass
 
-import torch
-
 from .errors import UsageError
-
-SMALLEST_SPLIT_BATCH = 64
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,22 +48,19 @@ class Recipe:
         return math.ceil(images / self.batch_size)
 
 
-def resolve_batch_parts(asked: int, *, batch_size: int, device: torch.device, processes: int) -> int:
+def resolve_batch_parts(asked: int, *, batch_size: int, processes: int) -> int:
     """Parts that every batch is divided into.
 
     Args:
-        asked: 0: one a process, but at least two on the CPU, where that costs nothing and makes one process do exactly
-            what two do.
+        asked: 0 is one part a process. One process does what N do where it is given N parts (and as many threads): not
+            by default, because parts of tiny images cost time (two parts of 64 digits 1.2 times one of 128).
         batch_size: Images of a whole batch, over all processes.
-        device: Where the training runs.
         processes: How many there are.
 
     Raises:
         UsageError: If the processes cannot take equally many parts of at least two images.
     """
-    parts = asked
-    if asked == 0:
-        parts = max(processes, 2) if device.type == "cpu" and batch_size >= SMALLEST_SPLIT_BATCH else processes
+    parts = asked or processes
     if parts % processes:
         raise UsageError(f"train.batch_parts is {parts}, but must be a multiple of the {processes} processes (or 0)")
     if batch_size < 2 * parts:

@@ -27,6 +27,7 @@ limit_train = 300
 max_rounds = 2
 admm_epochs = 1
 [train]
+batch_parts = 2
 dense_epochs = 3
 retrain_epochs = 1
 final_epochs = 1

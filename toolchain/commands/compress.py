@@ -166,7 +166,6 @@ def check_names(config: CompressConfig, processes: int = 1) -> None:
     """Refuse what cannot work before a folder is made: unknown names, missing files, batches that cannot be shared."""
     from ...compiler.targets import get_target
     from ..coupling import find_coupling
-    from ..hardware import compute_device
     from ..pipeline import load_source, load_splits
     from ..recipe import resolve_batch_parts
     from ..search.strategies import make_strategy
@@ -178,7 +177,7 @@ def check_names(config: CompressConfig, processes: int = 1) -> None:
 
         open_device(config.goal.device)
     train = config.train
-    resolve_batch_parts(train.batch_parts, batch_size=train.batch_size, device=compute_device(), processes=processes)
+    resolve_batch_parts(train.batch_parts, batch_size=train.batch_size, processes=processes)
     coupling = find_coupling(load_source(config, load_splits(config), allow_code=True).network)
     make_strategy(config.search, coupling)
     rho_by_layer(config.prune.layer_rho, list(coupling.layers))

@@ -79,7 +79,7 @@ def _run(args: argparse.Namespace, progress: Progress, processes: "Processes") -
         ema_decay=config.train.ema_decay,
         compile=config.train.compile,
         batch_parts=resolve_batch_parts(
-            config.train.batch_parts, batch_size=config.train.batch_size, device=device, processes=processes.size
+            config.train.batch_parts, batch_size=config.train.batch_size, processes=processes.size
         ),
         seed=config.seed,
     )

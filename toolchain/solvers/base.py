@@ -125,12 +125,13 @@ class SplittingSolver:
         return {name: torch.zeros_like(value) for name, value in self._z.items()}
 
     def _add_pull(self, offset: Weights, rho: float) -> None:
-        """Add `rho_l · (W - Z + offset)` to each weight's gradient, in place, in few kernel launches."""
+        """Add `rho_l · (W - Z + offset)` to each weight's gradient; three additions in place, which need no memory."""
         for multiplier in sorted(set(self._rho_of_layer.values())):
             names = [name for name, own in self._rho_of_layer.items() if own == multiplier]
-            pull = torch._foreach_sub([self._weights[name].detach() for name in names], [self._z[n] for n in names])
-            torch._foreach_add_(pull, [offset[name] for name in names])
-            torch._foreach_add_(self._gradients(names), pull, alpha=rho * multiplier)
+            gradients, strength = self._gradients(names), rho * multiplier
+            torch._foreach_add_(gradients, [self._weights[name].detach() for name in names], alpha=strength)
+            torch._foreach_add_(gradients, [self._z[name] for name in names], alpha=-strength)
+            torch._foreach_add_(gradients, [offset[name] for name in names], alpha=strength)
 
     def _gradients(self, names: Sequence[str]) -> list[torch.Tensor]:
         gradients = [self._weights[name].grad for name in names]
