@@ -24,11 +24,13 @@ from act.toolchain.environment import describe_environment
 from act.toolchain.keep_indices import PruningPlan
 from act.toolchain.pipeline import Pipeline
 from act.toolchain.progress import Progress
-from act.toolchain.rounds import State, Workbench, compact_stage, retrain_stage
 from act.toolchain.run_folder import RunFolder
 from act.toolchain.search.budget import Budget
 from act.toolchain.search.fast_evaluation import FastEvaluation, badness
 from act.toolchain.search.problem import network_problem
+from act.toolchain.stages.compact import compact_stage
+from act.toolchain.stages.retrain import retrain_stage
+from act.toolchain.workbench import State, Workbench
 from scipy.stats import spearmanr
 
 

@@ -23,13 +23,13 @@ from act.toolchain.coupling import find_coupling
 from act.toolchain.environment import describe_environment
 from act.toolchain.pipeline import Pipeline
 from act.toolchain.progress import Progress
-from act.toolchain.rounds import Workbench
 from act.toolchain.run_folder import RunFolder
 from act.toolchain.search.budget import Budget
 from act.toolchain.search.fast_evaluation import FastEvaluation
 from act.toolchain.search.problem import SearchProblem, network_problem
 from act.toolchain.search.strategies import make_strategy
 from act.toolchain.search.trials import TrialJournal
+from act.toolchain.workbench import Workbench
 
 STRATEGIES = ("annealing", "random", "greedy", "genetic", "ddpg")
 EARLY = ("annealing", "random")

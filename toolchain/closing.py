@@ -23,8 +23,8 @@ from .loading import LoadedNetwork, preprocessing_with_classes, save_network
 from .plan import save_plan
 from .report import write_report
 from .results import SCHEMA_VERSION, figures, latencies, layer_rows, ratios
-from .rounds import State, Workbench
 from .run_folder import write_atomic
+from .workbench import State, Workbench
 
 LATENCY_RUNS = 200
 

@@ -1,6 +1,6 @@
 """Rounds of a run: tried, judged by the accuracy that must be kept, thrown away or built on, until the goal is met.
 
-How far a round goes and when rounds end is the controller's decision; what a round does is in `rounds`. Every attempt
+How far a round goes and when rounds end is the controller's decision; what a round does is in `stages`. Every attempt
 is a chain of stages under its own name, so a resumed run replays the attempts, the ones thrown away included.
 """
 
@@ -13,17 +13,14 @@ from .controller import AccuracyRule, Attempt, Rules, next_attempt
 from .equality_chain import EqualityCheck
 from .goal import Goal, limits_of
 from .keep_indices import PruningPlan
-from .rounds import (
-    State,
-    Workbench,
-    compact_stage,
-    purify_stage,
-    retrain_stage,
-    search_stage,
-    solver_stage,
-)
 from .search.action import MAX_RATIO, Action
 from .search.budget import Budget, BudgetError
+from .stages.compact import compact_stage
+from .stages.purify import purify_stage
+from .stages.retrain import retrain_stage
+from .stages.search import search_stage
+from .stages.solver import solver_stage
+from .workbench import State, Workbench
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -30,9 +30,9 @@ from .latency import LatencyCost, MeasuredLatency, ModelledLatency
 from .loading import LoadedNetwork, load_network, save_network
 from .progress import Progress
 from .recipe import resolve_batch_parts
-from .rounds import Workbench, load_weights_into, recipe
 from .run_folder import RunFolder
 from .training import train
+from .workbench import Workbench, load_weights_into
 
 FULL_EPOCH_IMAGES = 20_000
 MOST_EPOCH_FACTOR = 4.0
@@ -149,7 +149,7 @@ class Pipeline:
         trained = replace(network, module=copy.deepcopy(network.module))
         epochs = bench.epochs(self._config.train.dense_epochs)
         rates = replace(
-            recipe(bench, stage, epochs, self._config.train.dense_learning_rate), distillation=0.0, warmup_share=0.1
+            bench.recipe(stage, epochs, self._config.train.dense_learning_rate), distillation=0.0, warmup_share=0.1
         )
         with self._progress.stage("train the dense network", total=epochs, unit="epochs") as bar:
             summary = train(
@@ -189,7 +189,7 @@ class Pipeline:
                     tuned.module,
                     bench.train,
                     bench.augmentation,
-                    recipe(bench, stage, epochs, self._config.train.retrain_learning_rate),
+                    bench.recipe(stage, epochs, self._config.train.retrain_learning_rate),
                     device=self._device,
                     teacher=bench.teacher,
                     checkpoint=self._folder.inner_checkpoint(stage),

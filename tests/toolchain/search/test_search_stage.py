@@ -10,11 +10,12 @@ from act.toolchain.config import CompressConfig, resolve
 from act.toolchain.coupling import find_coupling
 from act.toolchain.pipeline import Pipeline
 from act.toolchain.progress import Progress
-from act.toolchain.rounds import Workbench, search_stage
 from act.toolchain.run_folder import Journal, RunFolder
 from act.toolchain.search.budget import Budget, Proposal
 from act.toolchain.search.plan_space import PlanSpace
 from act.toolchain.search.problem import network_knobs
+from act.toolchain.stages.search import search_stage
+from act.toolchain.workbench import Workbench
 
 SMALL = {
     "threads": 1,
