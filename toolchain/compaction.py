@@ -21,7 +21,8 @@ from .coupling import Coupling
 from .grouped import SingleGroupConv2d
 from .keep_indices import Kept, PruningPlan, normalize_plan, resolve_plan
 from .operators import EXPANSIONS, PADS, RESHAPES, SPLITS
-from .unit_flow import NORM_TYPES, channel_padding, symmetric_padding
+from .padding import channel_padding, symmetric_padding
+from .unit_flow import NORM_TYPES
 
 __all__ = ["compact", "normalize_plan"]
 

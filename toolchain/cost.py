@@ -20,7 +20,7 @@ from .folding import NORM_TYPES, foldable_norms
 from .grouped import conv_groups
 from .keep_indices import Kept, PruningPlan, resolve_plan
 from .operators import ADDITIONS, MEANS, POOL_FUNCTIONS, POOL_MODULES, argument
-from .unit_flow import symmetric_padding
+from .padding import symmetric_padding
 
 __all__ = ["CostTable", "ParamCount", "count_macs", "count_params", "layer_shapes"]
 
