@@ -19,6 +19,7 @@ from .progress import Progress
 # In the order of `act --help`: first what a user comes for.
 COMMANDS: tuple[str, ...] = (
     "compress",
+    "compare",
     "train",
     "eval",
     "export",

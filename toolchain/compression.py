@@ -94,12 +94,18 @@ class Compression:
         self._checks.append(check)
         if met:
             return smaller, None  # the final retraining comes at once
-        epochs = bench.config.train.retrain_epochs
+        epochs = bench.config.train.retrain_epochs + self._spared_epochs
         retrained, result = retrain_stage(bench, f"{name} retrain", smaller, epochs)
         if accuracy is not None and not accuracy.keeps(result["search_accuracy_top1"]):
             # Retraining is short; a second one costs less than giving the round up.
             retrained, result = retrain_stage(bench, f"{name} retrain again", retrained, epochs)
         return retrained, result["search_accuracy_top1"]
+
+    @property
+    def _spared_epochs(self) -> int:
+        """Epochs a round that pruning at once leaves for retraining."""
+        prune = self._bench.config.prune
+        return prune.admm_epochs if prune.solver == "magnitude" else 0
 
     def _limits(self, attempt: Attempt) -> Mapping[str, float]:
         if self._rules.end is not None:
@@ -124,8 +130,10 @@ class Compression:
 
     def _finish(self, state: State, kept: float | None) -> tuple[State, dict[str, Any]]:
         """Retrain for the last time; where that loses what the round had kept, the round's own network stays."""
-        retrained, final = retrain_stage(self._bench, "final", state, self._bench.config.train.final_epochs)
-        rule = self._rules.accuracy
+        rule, epochs = self._rules.accuracy, self._bench.config.train.final_epochs
+        if rule is None:  # the last round went on to here at once
+            epochs += self._spared_epochs
+        retrained, final = retrain_stage(self._bench, "final", state, epochs)
         if rule is None or kept is None or rule.keeps(final["search_accuracy_top1"]) or not rule.keeps(kept):
             return retrained, dict(final)
         self._bench.progress.note(

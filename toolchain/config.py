@@ -87,12 +87,13 @@ class PruneConfig(_Section):
     `admm_epochs` and `admm_learning_rate` are those of the solver, whichever it is. `pull` sets its `rho` without
     knowing the data's size: the penalty alone shrinks what is to be removed by `exp(-pull)` in an epoch at the peak
     learning rate; ADMM's grows, SLR's is constant. `layer_rho` multiplies `rho` of the layers that a pattern such as
-    `layer3.*` names. A solver ends early when both its residuals stay under `residual_tolerance`; 0 is never.
+    `layer3.*` names. `magnitude` is no solver but pruning at once; its epochs go to retraining. A solver ends early when
+    both its residuals stay under `residual_tolerance`; 0 is never.
     """
 
     granularity: str = "combined"
-    solver: Literal["admm", "slr"] = "admm"
-    rank: Literal["folded", "raw"] = "folded"
+    solver: Literal["admm", "slr", "magnitude"] = "admm"
+    rank: Literal["folded", "raw", "l1"] = "folded"
     round_factor: float = Field(default=2.0, gt=1)
     max_rounds: int = Field(default=4, ge=1)
     max_back_offs: int = Field(default=2, ge=0)
@@ -223,7 +224,7 @@ def resolve(effort: Effort | None, file: Path | None, flags: Mapping[str, Any]) 
         raise ConfigError(f"effort is {chosen!r}; allowed: {', '.join(PRESETS)}")
     merged: dict[str, Any] = {}
     for layer in (PRESETS[chosen], from_file, flags, {"effort": chosen}):
-        merged = _merge(merged, layer)
+        merged = merge(merged, layer)
     return validate(merged, source=str(file) if file else "the command line")
 
 
@@ -306,11 +307,12 @@ def _read_toml(path: Path, *, allowed_code: str | None = None) -> dict[str, Any]
     return values
 
 
-def _merge(base: dict[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """Nested values, those of `over` winning."""
     merged = dict(base)
     for key, value in over.items():
         both = isinstance(value, Mapping) and isinstance(merged.get(key), dict) and key not in ("arguments", "rates")
-        merged[key] = _merge(merged[key], value) if both else value
+        merged[key] = merge(merged[key], value) if both else value
     return merged
 
 

@@ -24,10 +24,11 @@ from .config import CompressConfig, ConfigError
 from .coupling import find_coupling
 from .delivery import compile_problem
 from .distributed import Processes
+from .evaluation import evaluate
 from .folding import fold_batch_norm
 from .hardware import compute_device, training_precision, training_threads
 from .latency import LatencyCost, MeasuredLatency, ModelledLatency
-from .loading import LoadedNetwork, load_network, save_network
+from .loading import LoadedNetwork, load_network, preprocessing_with_classes, save_network
 from .progress import Progress
 from .recipe import resolve_batch_parts
 from .run_folder import RunFolder
@@ -104,6 +105,12 @@ class Pipeline:
             self._progress.warn(f"the network will be compressed and exported, but not compiled: {problem}")
         dense = self._dense_stage(bench)
         return replace(bench, teacher=fold_batch_norm(dense).module.to(self._device)), dense
+
+    def judge_on_test(self, bench: Workbench, network: CapturedNetwork) -> float:
+        """Accuracy of a network on test data, in percent: a final figure, which nothing may depend on."""
+        record = preprocessing_with_classes(self._loaded.preprocessing, self._data.class_names)
+        test = Batches(self._data.test, record, self._device)
+        return evaluate(network.module.to(self._device), test).accuracy_top1
 
     def _workbench(self) -> Workbench:
         record = self._loaded.preprocessing

@@ -85,10 +85,11 @@ class Workbench:
         return self.ranked(network, plain_weights(network))
 
     def ranked(self, network: CapturedNetwork, weights: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-        """`weights`, scaled by batch norm where the configuration ranks folded weights."""
-        if self.config.prune.rank == "raw":
-            return dict(weights)
-        return folded_weights(network, weights)
+        """`weights` as they are ranked: scaled by batch norm, raw, or so that sums of squares are L1 norms."""
+        rank = self.config.prune.rank
+        if rank == "folded":
+            return folded_weights(network, weights)
+        return {name: weight.abs().sqrt() if rank == "l1" else weight for name, weight in weights.items()}
 
     @property
     def prior(self) -> Prior:

@@ -48,7 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     how.add_argument("--granularity", choices=GRANULARITY_NAMES, metavar="G", help=", ".join(GRANULARITY_NAMES[:-1]))
     how.add_argument("--search", choices=get_args(SearchStrategy), help="how ratios are searched; default annealing")
     add_path_to_group(how, "--search-rates", help="TOML or JSON file with the rates of a manual search")
-    how.add_argument("--solver", choices=("admm", "slr"), help="what drives weights to zero; default admm")
+    how.add_argument("--solver", choices=("admm", "slr", "magnitude"), help="what drives weights to zero; default admm")
     how.add_argument("--effort", choices=("quick", "normal", "thorough"), help="epochs and trials; default normal")
     how.add_argument("--config", type=Path, metavar="FILE", help="TOML file with any setting; flags win over it")
     how.add_argument("--seed", type=int, metavar="N", help="seed of everything random; default 0")

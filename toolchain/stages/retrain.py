@@ -2,12 +2,13 @@
 
 import copy
 from dataclasses import replace
+from typing import Any
 
 from ..training import train
 from ..workbench import State, Workbench
 
 
-def retrain_stage(bench: Workbench, stage: str, state: State, epochs: int) -> tuple[State, dict[str, float]]:
+def retrain_stage(bench: Workbench, stage: str, state: State, epochs: int) -> tuple[State, dict[str, Any]]:
     """Retrain a compact network; returns it with its accuracy on the search part."""
     done = bench.folder.result(stage)
     if done is not None:
@@ -30,6 +31,11 @@ def retrain_stage(bench: Workbench, stage: str, state: State, epochs: int) -> tu
     judged = bench.judge(network)
     network.module.cpu()
     State(network=network, plan=state.plan).save(bench, stage)
-    result = {"search_accuracy_top1": judged.accuracy_top1, "loss": summary.loss, "seconds": summary.seconds}
+    result = {
+        "search_accuracy_top1": judged.accuracy_top1,
+        "loss": summary.loss,
+        "seconds": summary.seconds,
+        "epochs": summary.epochs,
+    }
     bench.folder.finish(stage, result)
     return State.load(bench, stage, state.plan), result

@@ -1,4 +1,4 @@
-"""The solver stage: drive the weights onto an action's structured set while training."""
+"""The solver stage: drive the weights onto an action's structured set while training, or prune them at once."""
 
 import copy
 import math
@@ -38,6 +38,11 @@ def solver_stage(
     trained = replace(network, module=copy.deepcopy(network.module))
     space = bench.space(network, coupling)
     prune = bench.config.prune
+    if prune.solver == "magnitude":
+        plan = confirmed(space, budget, budget.project(action, space.priced)).plan
+        save_network(file, trained)
+        bench.folder.finish(stage, {"plan": plan_to_dict(plan), "epochs": 0})
+        return solver_stage(bench, stage, network, action, budget)
     epochs = bench.epochs(prune.admm_epochs)
     layers = set(space.actions.layer_share)
     layers |= {ref.layer for group in coupling.groups if group.name in action.filter_ratio for ref in group.producers}
@@ -91,5 +96,5 @@ def solver_stage(
     plan = confirmed(space, budget, budget.project(action, lambda moved: space.priced(moved, ranking)), ranking).plan
     trained.module.cpu()
     save_network(file, trained)
-    bench.folder.finish(stage, {"plan": plan_to_dict(plan)})
+    bench.folder.finish(stage, {"plan": plan_to_dict(plan), "epochs": summary.epochs})
     return solver_stage(bench, stage, network, action, budget)
