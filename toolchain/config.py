@@ -87,8 +87,8 @@ class PruneConfig(_Section):
     `admm_epochs` and `admm_learning_rate` are those of the solver, whichever it is. `pull` sets its `rho` without
     knowing the data's size: the penalty alone shrinks what is to be removed by `exp(-pull)` in an epoch at the peak
     learning rate; ADMM's grows, SLR's is constant. `layer_rho` multiplies `rho` of the layers that a pattern such as
-    `layer3.*` names. `magnitude` is no solver but pruning at once; its epochs go to retraining. A solver ends early when
-    both its residuals stay under `residual_tolerance`; 0 is never.
+    `layer3.*` names. `magnitude` is no solver but pruning at once; its epochs go to retraining. A solver ends early
+    when both its residuals stay under `residual_tolerance`; 0 is never.
     """
 
     granularity: str = "combined"

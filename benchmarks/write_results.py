@@ -1,0 +1,184 @@
+"""Write RESULTS.md from the JSON files in `results/`, which the scripts beside this one made. Nothing is typed by hand.
+
+    python benchmarks/write_results.py
+
+Published figures stand beside ours with their own base accuracies; their sources are named in the table.
+"""
+
+import json
+import statistics
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).parent
+RESULTS = HERE / "results"
+
+# Network, method, base accuracy, accuracy, conv params and MACs fewer; CIFAR-10, as their papers give them.
+PUBLISHED: dict[str, list[tuple[str, float, float, float | None, float | None]]] = {
+    "vgg16": [
+        ("AutoCompress (arXiv:1907.03141)", 93.7, 93.21, 52.2, 8.8),
+        ("ADMM filter, annealing (same)", 93.7, 93.22, 13.7, 3.1),
+        ("OTOv2", 93.1, 93.27, 19.9, 3.8),
+        ("CHIP", 93.96, 93.72, 6.0, 3.0),
+    ],
+    "resnet18": [
+        ("AutoCompress (arXiv:1907.03141)", 93.9, 93.43, 61.2, 13.3),
+        ("AutoCompress, FLOPs (same)", 93.9, 93.81, 54.2, 12.2),
+    ],
+    "resnet56": [
+        ("DepGraph", 93.53, 93.77, None, 2.11),
+        ("DepGraph", 93.53, 93.64, None, 2.57),
+        ("CHIP", 93.26, 92.43, 3.3, 3.9),
+    ],
+    "resnet20": [
+        ("Hinge", 92.22, 91.84, None, 1.83),
+        ("DHP", 92.22, 91.54, None, 2.07),
+    ],
+}
+
+
+def main() -> None:
+    """Write the file."""
+    sections = [_compress(), _demo(), _admm(), _ranking(), _torchvision()]
+    text = "# Results\n\nWritten by `benchmarks/write_results.py` from the JSON files in `benchmarks/results/`.\n\n"
+    (HERE / "RESULTS.md").write_text(text + "\n\n".join(section for section in sections if section) + "\n")
+
+
+def _compress() -> str:
+    runs = [_read(path) for path in sorted(RESULTS.glob("compress-*.json"))]
+    rows = []
+    for network in dict.fromkeys(run["network"] for run in runs):
+        rows.extend(_run_row(run) for run in runs if run["network"] == network)
+        for method, base, accuracy, conv, macs in PUBLISHED.get(network, ()):
+            sizes = [f"{value:g}×" if value else "–" for value in (conv, macs)]
+            rows.append(
+                (network, method, f"{base:g}", f"{accuracy:g}", f"{accuracy - base:+.2f}", "–", *sizes, "–", "")
+            )
+    headings = ("network", "method", "base %", "after %", "change", "params", "conv", "MACs", "minutes", "how")
+    note = (
+        "Test accuracy on CIFAR-10. The base of our rows is the given network itself, whose weights were trained on "
+        "all 50,000 training images; we train on 45,000 of them and decide on the other 5,000. Published rows have "
+        "their own base."
+    )
+    return _section("Accuracy at a cost", note, headings, rows)
+
+
+def _run_row(run: dict[str, Any]) -> tuple[str, ...]:
+    ratios = run["ratios"]
+    asked = ", ".join(f"{kind.removesuffix('_x')} {value:g}×" for kind, value in run["constraint"]["asked"].items())
+    how = f"`{run['effort']}`, {run['granularity']}, seed {run['seed']}, asked {asked or 'the smallest'}"
+    return (
+        run["network"],
+        "**act**",
+        f"{run['accuracy_before']:.2f}",
+        f"{run['accuracy_after']:.2f}",
+        f"{run['accuracy_after'] - run['accuracy_before']:+.2f}",
+        f"{ratios['params']:.2f}×",
+        f"{ratios['conv_params']:.2f}×",
+        f"{ratios['macs']:.2f}×",
+        f"{run['seconds'] / 60:.0f}",
+        f"{how}; {_hardware(run)}",
+    )
+
+
+def _demo() -> str:
+    path = RESULTS / "demo_seeds.json"
+    if not path.exists():
+        return ""
+    runs = _read(path)["runs"]
+    pick: list[tuple[str, Callable[[dict[str, Any]], float], str]] = [
+        ("test accuracy before, %", lambda run: run["accuracy_before"], ".2f"),
+        ("after, %", lambda run: run["accuracy_after"], ".2f"),
+        ("params", lambda run: run["params_x"], ".1f"),
+        ("MACs", lambda run: run["macs_x"], ".1f"),
+        ("ONNX file", lambda run: run["file_bytes_x"], ".1f"),
+        ("latency measured on the local device", lambda run: run["latency_measured_x"], ".1f"),
+        ("minutes", lambda run: run["seconds"] / 60, ".1f"),
+    ]
+    headings = ("", "median", *(f"seed {run['seed']}" for run in runs))
+    rows = [
+        (name, *(format(value, form) for value in (statistics.median(map(get, runs)), *map(get, runs))))
+        for name, get, form in pick
+    ]
+    note = f"`make demo`, ratios before over after; {_hardware(runs[0])}."
+    return _section("The demonstration: handwritten digits, ResNet-20", note, headings, rows)
+
+
+def _admm() -> str:
+    files = [_read(path) for path in sorted(RESULTS.glob("admm_overhead_*.json"))]
+    if not files:
+        return ""
+    rows = []
+    for found in files:
+        rows.append((found["network"], "ADMM step over plain step", f"{found['admm']['ratio_median']:.2f}", ""))
+        for granularity, rounds in found["rounds"].items():
+            for step in rounds[1:]:
+                what = f"epoch after {step['macs_ratio']:.1f}× fewer MACs, {granularity}"
+                rows.append((found["network"], what, f"{step['speed_ratio']:.2f}× faster", ""))
+    note = f"Ratios within one run, {files[0]['precision']}, {files[0]['threads']} thread(s) of a {files[0]['device']}."
+    return _section("What training costs", note, ("network", "what", "ratio", ""), rows)
+
+
+def _ranking() -> str:
+    path = RESULTS / "rank_correlation.json"
+    if not path.exists():
+        return ""
+    found = _read(path)
+    rows = [
+        (f"{rate['macs_x']:g}×", name.replace("_", " "), *(f"{value[key]:.2f}" for key in ("rho", "p")))
+        for rate in found["rates"]
+        for name, value in rate["spearman"].items()
+        if value is not None  # all candidates alike
+    ]
+    note = (
+        f"Spearman's rank correlation of quick evaluation with accuracy after {found['retraining_epochs']} epochs, "
+        f"{found['candidates']} candidates of {found['network']} on {found['data']}, seed {found['seed']}."
+    )
+    return _section("How quick evaluation ranks", note, ("MACs", "what ranks", "rho", "p"), rows)
+
+
+def _torchvision() -> str:
+    path = RESULTS / "torchvision_networks.json"
+    if not path.exists():
+        return ""
+    found = _read(path)
+    rows = []
+    for row in found["networks"]:
+        theirs = row["torch_pruning"]
+        tp = f"{theirs['params'] / theirs['params_left']:.2f}×" if theirs.get("ok") else theirs.get("error", "no")[:60]
+        if "error" in row:
+            rows.append((row["network"], row["error"][:80], "", "", "", "", tp))
+            continue
+        worst = max(row["compact_difference"], row["onnx_difference"])
+        sizes = (f"{row['params'] / row['params_left']:.2f}×", f"{row['macs'] / max(row['macs_left'], 1):.2f}×")
+        groups = f"{row['prunable_groups']} of {row['groups']}"
+        rows.append((row["network"], "equal" if row["passed"] else "DIFFERS", f"{worst:.0e}", groups, *sizes, tp))
+    note = (
+        f"{found['ratio']:.0%} of the filters of every prunable group and of the columns of every layer removed by "
+        "magnitude: masked = compact = onnxruntime, difference relative to the largest output (allowed 1e-4). Beside "
+        "it the params that Torch-Pruning removes at the same ratio."
+    )
+    headings = ("network", "", "difference", "prunable groups", "params", "MACs", "Torch-Pruning, params")
+    return _section("torchvision's classification networks", note, headings, rows)
+
+
+def _section(title: str, note: str, headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    if not rows:
+        return ""
+    lines = ["| " + " | ".join(cells) + " |" for cells in (headings, ["---"] * len(headings), *rows)]
+    return f"## {title}\n\n{note}\n\n" + "\n".join(lines)
+
+
+def _hardware(run: dict[str, Any]) -> str:
+    environment = run["environment"]
+    return f"{environment['cores']} cores of {environment['processor']}"
+
+
+def _read(path: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return found
+
+
+if __name__ == "__main__":
+    main()
