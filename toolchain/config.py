@@ -136,6 +136,7 @@ class SearchConfig(_Section):
 
     `seconds` takes the place of `trials`: it becomes a number of evaluations once, at the search's start, for each
     round. `order` is what the first action's ratios follow: the chosen cost, or remaining weights (the paper's rule).
+    `reestimate` is whether candidates are judged with batch-norm statistics of their own.
     """
 
     strategy: SearchStrategy = "annealing"
@@ -145,6 +146,7 @@ class SearchConfig(_Section):
     order: Literal["cost", "weights"] = "cost"
     images: int = Field(default=1000, ge=1)
     recalibration_images: int = Field(default=512, ge=32)
+    reestimate: bool = True
     early_rejection: bool = False
     decay: float = Field(default=0.7, gt=0, lt=1)
 

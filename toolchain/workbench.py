@@ -125,7 +125,7 @@ class Workbench:
             search=self.search,
             device=self.device,
             images=self.config.search.images,
-            recalibration_images=self.config.search.recalibration_images,
+            recalibration_images=self.config.search.recalibration_images if self.config.search.reestimate else 0,
             early_rejection=self.config.search.early_rejection,
         )
 

@@ -63,6 +63,11 @@ _ALL = (
     ),
     Method(name="raw-norms", text="ranked without batch norm's scales", settings={"prune": {"rank": "raw"}}),
     Method(name="no-purify", text="without purification", settings={"prune": {"purify": False}}),
+    Method(
+        name="no-reestimate",
+        text="candidates judged with the dense network's batch-norm statistics",
+        settings={"search": {"reestimate": False}},
+    ),
     Method(name="no-distill", text="without distillation", settings={"train": {"distillation": 0.0}}),
     Method(name="scratch", text="the shape that act found, trained from scratch", baseline="scratch"),
     Method(name="stock", text="the largest stock network that meets the constraint, from scratch", baseline="stock"),
