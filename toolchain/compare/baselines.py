@@ -81,7 +81,8 @@ def stock(start: Starting) -> Baseline:
     torch.manual_seed(start.bench.seed_of("stock"))
     for name in list_models():
         try:
-            model = create_model(name, **default_arguments(name, num_classes=classes, image_shape=shape))
+            arguments = default_arguments(name, num_classes=classes, image_shape=shape)
+            model = create_model(name, allow_code=False, **arguments)
             network = capture(model.eval(), shape)
         except (ModelError, CaptureError):
             continue  # it does not take images of this size
