@@ -77,7 +77,7 @@ def test_granularities_and_rho_by_layer_read_back(tmp_path: Path) -> None:
     [
         ({"granularity": "colum"}, "did you mean 'column'"),
         ({"granularity": "unstructured"}, "nothing to compact, export or compile"),
-        ({"solver": "adam"}, "'admm' or 'slr'"),
+        ({"solver": "adam"}, "'admm', 'slr' or 'magnitude'"),
         ({"layer_rho": {"conv1": -1.0}}, "greater than 0"),
     ],
 )
