@@ -169,7 +169,7 @@ class TrainConfig(_Section):
     dense_learning_rate: float = Field(default=0.1, gt=0)
     reference_epochs: int = Field(default=2, ge=0)
     retrain_epochs: int = Field(default=8, ge=1)
-    final_epochs: int = Field(default=24, ge=1)
+    final_epochs: int = Field(default=20, ge=1)
     retrain_learning_rate: float = Field(default=0.03, gt=0)
     weight_decay: float = Field(default=5e-4, ge=0)
     distillation: float = Field(default=0.7, ge=0, le=1)
