@@ -66,6 +66,7 @@ def run(args: argparse.Namespace, folder: Path, rest: list[str]) -> dict[str, An
         "network": args.network,
         "data": args.data.split(":", 1)[0],
         "effort": args.effort,
+        "settings": " ".join(rest),
         "seed": args.seed,
         "granularity": report["granularity"],
         "seconds": seconds,

@@ -53,7 +53,17 @@ def _compress() -> str:
         for method, base, accuracy, conv, macs in PUBLISHED.get(network, ()):
             sizes = [f"{value:g}×" if value else "–" for value in (conv, macs)]
             rows.append(
-                (network, method, f"{base:g}", f"{accuracy:g}", f"{accuracy - base:+.2f}", "–", *sizes, "–", "")
+                (
+                    network,
+                    method,
+                    f"{base:g}",
+                    f"{accuracy:g}",
+                    f"{accuracy - base:+.2f}",
+                    "–",
+                    *sizes,
+                    "–",
+                    "published",
+                )
             )
     headings = ("network", "method", "base %", "after %", "change", "params", "conv", "MACs", "minutes", "how")
     note = (
@@ -67,7 +77,8 @@ def _compress() -> str:
 def _run_row(run: dict[str, Any]) -> tuple[str, ...]:
     ratios = run["ratios"]
     asked = ", ".join(f"{kind.removesuffix('_x')} {value:g}×" for kind, value in run["constraint"]["asked"].items())
-    how = f"`{run['effort']}`, {run['granularity']}, seed {run['seed']}, asked {asked or 'the smallest'}"
+    effort = f"`{run['effort']}`" + (f" with `{run['settings']}`" if run["settings"] else "")
+    how = f"{effort}, {run['granularity']}, seed {run['seed']}, asked {asked or 'the smallest'}"
     return (
         run["network"],
         "**act**",
