@@ -1,4 +1,4 @@
-"""Write RESULTS.md from the JSON files in `results/`, which the scripts beside this one made. Nothing is typed by hand.
+"""Write RESULTS.md from the JSON files in `results/`, which the scripts beside this one made.
 
     python benchmarks/write_results.py
 

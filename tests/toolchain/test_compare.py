@@ -79,9 +79,24 @@ def test_a_finished_comparison_is_read_not_run_again(folder: Path, capsys: pytes
     assert all(name in table for name in ("act", *METHOD_NAMES))
 
 
+def test_runs_of_another_comparison_are_not_taken_for_this_one(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = (folder / "compare.json").read_bytes()
+    assert compare(folder, "--macs-x", "4", "--methods", "filter") == 2
+    assert "other settings" in capsys.readouterr().err
+    assert (folder / "compare.json").read_bytes() == before
+
+
 def test_a_comparison_needs_a_cost_that_all_meet(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["compare", "resnet20", "--out", str(tmp_path / "runs")]) == 2
     assert "--macs-x" in capsys.readouterr().err
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_bad_seed_is_refused_before_anything_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert compare(tmp_path / "runs", "--seeds", "0", "-1") == 2
+    assert "seed" in capsys.readouterr().err
     assert not (tmp_path / "runs").exists()
 
 

@@ -67,8 +67,10 @@ def _run(args: argparse.Namespace, progress: Progress, processes: "Processes") -
         return resolve(args.effort, args.config, merge(merge(flags, method.settings), {"seed": seed}))
 
     first = configure(METHODS["act"], args.seeds[0])
-    for method in methods:
-        configure(method, args.seeds[0])
+    seeds = list(dict.fromkeys(args.seeds))
+    for method in methods:  # a bad value is told now, not after hours
+        for seed in seeds:
+            configure(method, seed)
     check_names(first, processes.size)
     folder = (
         args.out or Path("runs") / f"compare-{first.network.model.rsplit(':', 1)[-1]}-{first.data.spec.split(':')[0]}"
@@ -77,7 +79,7 @@ def _run(args: argparse.Namespace, progress: Progress, processes: "Processes") -
 
     comparison = Comparison(
         methods=methods,
-        seeds=args.seeds,
+        seeds=seeds,
         folder=folder,
         configure=configure,
         command=shlex.join(["act", *sys.argv[1:]]),

@@ -15,14 +15,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..config import CompressConfig
+from ..config import CompressConfig, load_resolved
 from ..cost import CostTable
 from ..environment import describe_environment
 from ..extras import MissingExtraError
 from ..goal import limits_of
 from ..loading import save_network
 from ..pipeline import Pipeline
-from ..run_folder import RunFolder, write_atomic
+from ..run_folder import RunFolder, RunFolderError, write_atomic
 from ..training import train
 from ..workbench import Workbench
 from .baselines import BASELINES, Baseline, BaselineError, Starting
@@ -67,6 +67,9 @@ class Comparison:
 
     def run(self) -> dict[str, Any]:
         """Do what is left and return the comparison, which is written after every run, too."""
+        for seed in self.seeds:
+            for method in self.methods:
+                self._check_same(method, seed)
         self.folder.mkdir(parents=True, exist_ok=True)
         rows: list[Row] = []
         for seed in self.seeds:
@@ -87,6 +90,19 @@ class Comparison:
             self.progress.warn(f"{method.name}: {error}")
             return {**head, "problem": str(error)}
         return {**head, **figures, "seconds": _seconds(path)}
+
+    def _check_same(self, method: Method, seed: int) -> None:
+        """Refuse to take another comparison's runs for this one's.
+
+        Raises:
+            RunFolderError: If the folder was made with another configuration.
+        """
+        file = self._path(method.name, seed) / "config.toml"
+        if file.exists() and load_resolved(file, model_from_flag=self.code) != self.configure(method, seed):
+            raise RunFolderError(
+                f"{file.parent} holds a run with other settings than asked for: give the flags that it was made with, "
+                "or choose another folder with --out"
+            )
 
     def _run(self, method: Method, seed: int) -> Row:
         path = self._path(method.name, seed)
