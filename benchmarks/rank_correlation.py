@@ -52,7 +52,7 @@ def main() -> None:
             "data": config.data.spec,
             "seed": args.seed,
             "candidates": args.candidates,
-            "search_images": min(config.search.images, len(bench.search)),
+            "search_images": min(config.search.images, len(bench.search_part)),
             "recalibration_images": config.search.recalibration_images,
             "retraining_epochs": bench.epochs(args.epochs),
             "rates": rates,
@@ -74,7 +74,7 @@ def candidates(
     budget = Budget(limits={"macs": space.costs()["macs"] / macs_x})
     reestimated = bench.fast_evaluation(dense, coupling)
     stored = FastEvaluation(
-        dense, coupling, train=bench.train, search=bench.search, device=bench.device,
+        dense, coupling, train=bench.train_part, search=bench.search_part, device=bench.device,
         images=bench.config.search.images, recalibration_images=0,
     )  # fmt: skip
     problem = network_problem(space, budget, "macs", reestimated)

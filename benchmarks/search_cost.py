@@ -121,7 +121,7 @@ def _problem(bench: Workbench, dense: CapturedNetwork, macs_x: float, *, early: 
     space = bench.space(dense, coupling)
     settings = bench.config.search
     judge = FastEvaluation(
-        dense, coupling, train=bench.train, search=bench.search, device=bench.device, images=settings.images,
+        dense, coupling, train=bench.train_part, search=bench.search_part, device=bench.device, images=settings.images,
         recalibration_images=settings.recalibration_images, early_rejection=early,
     )  # fmt: skip
     return network_problem(space, Budget(limits={"macs": space.costs()["macs"] / macs_x}), "macs", judge)

@@ -40,7 +40,7 @@ PUBLISHED: dict[str, list[tuple[str, float, float, float | None, float | None]]]
 
 def main() -> None:
     """Write the file."""
-    sections = [_compress(), _demo(), _admm(), _ranking(), _torchvision()]
+    sections = [_compress(), _ablations(), _demo(), _admm(), _ranking(), _torchvision()]
     text = "# Results\n\nWritten by `benchmarks/write_results.py` from the JSON files in `benchmarks/results/`.\n\n"
     (HERE / "RESULTS.md").write_text(text + "\n\n".join(section for section in sections if section) + "\n")
 
@@ -91,6 +91,40 @@ def _run_row(run: dict[str, Any]) -> tuple[str, ...]:
         f"{run['seconds'] / 60:.0f}",
         f"{how}; {_hardware(run)}",
     )
+
+
+def _ablations() -> str:
+    sections = []
+    for path in sorted(RESULTS.glob("ablations-*.json")):
+        found = _read(path)
+        of = {(row["method"], row["seed"]): row for row in found["rows"] if "problem" not in row}
+        rows = []
+        for method in dict.fromkeys(row["method"] for row in found["rows"]):
+            own = [of[method, seed] for seed in found["seeds"] if (method, seed) in of]
+            changes = [row["accuracy_top1"] - of["act", row["seed"]]["accuracy_top1"] for row in own]
+            rows.append(
+                (
+                    method,
+                    own[0]["text"],
+                    " / ".join(f"{row['accuracy_top1']:.2f}" for row in own),
+                    "" if method == "act" else _spread(changes),
+                    *(f"{statistics.median(row[key] for row in own):.2f}×" for key in ("params_x", "macs_x")),
+                    f"{statistics.median(row['epochs'] for row in own):g}",
+                )
+            )
+        note = (
+            f"{found['network']} on {found['images']:,} training images of {found['data']}, {found['macs_x']:g}× fewer "
+            f"MACs, {found['trials']} trials a round, seeds {', '.join(map(str, found['seeds']))}: test accuracy, and "
+            "the mean difference from `act` with the same seed (least … most). So few images and epochs are for the "
+            f"comparison, not for accuracy; {_hardware(found)}."
+        )
+        headings = ("method", "what", "accuracy, %", "against act, points", "params", "MACs", "epochs")
+        sections.append(_section(f"What each part gives: {found['network']}", note, headings, rows))
+    return "\n\n".join(sections)
+
+
+def _spread(changes: Sequence[float]) -> str:
+    return f"{statistics.mean(changes):+.2f} ({min(changes):+.2f} … {max(changes):+.2f})"
 
 
 def _demo() -> str:

@@ -111,7 +111,7 @@ def _deliver(
 ) -> tuple[list[Delivered], list[EqualityCheck]]:
     """Files of the dense and of the compact network; the equality chain of the latter."""
     path = bench.folder.path
-    inputs = probe_inputs(outcome.dense.input_shape, next(bench.search.in_order(4))[0]).numpy()
+    inputs = probe_inputs(outcome.dense.input_shape, next(bench.search_part.in_order(4))[0]).numpy()
     device = proving_device(bench.config.goal.device, bench.progress)
     delivered, checks = [], []
     names = (("checkpoints/dense.onnx", "checkpoints/dense.actpkg"), ("model.onnx", "model.actpkg"))

@@ -32,7 +32,6 @@ from .loading import LoadedNetwork, load_network, preprocessing_with_classes, sa
 from .progress import Progress
 from .recipe import resolve_batch_parts
 from .run_folder import RunFolder
-from .training import train
 from .workbench import Workbench, load_weights_into
 
 FULL_EPOCH_IMAGES = 20_000
@@ -59,8 +58,8 @@ class Pipeline:
         allow_code: bool,
         processes: Processes | None = None,
     ) -> None:
+        self.folder = folder
         self._config = config
-        self._folder = folder
         self._progress = progress
         self._target = get_target(config.goal.target)
         data = load_splits(config)
@@ -118,12 +117,12 @@ class Pipeline:
         small = math.sqrt(FULL_EPOCH_IMAGES / max(len(self._data.train), 1))
         return Workbench(
             config=self._config,
-            folder=self._folder,
+            folder=self.folder,
             progress=self._progress,
             device=self._device,
             precision=self._precision,
-            train=Batches(self._data.train, record, self._device),
-            search=Batches(self._data.search, record, self._device),
+            train_part=Batches(self._data.train, record, self._device),
+            search_part=Batches(self._data.search, record, self._device),
             augmentation=self._data.augmentation,
             dense=network,
             dense_coupling=find_coupling(network),
@@ -141,8 +140,8 @@ class Pipeline:
         return MeasuredLatency(
             self._target,
             open_device(self._config.goal.device),
-            replay=[record for record in self._folder.events if record.get("event") == "measured"],
-            on_measured=lambda record: self._folder.events.append({"event": "measured", **record}),
+            replay=[record for record in self.folder.events if record.get("event") == "measured"],
+            on_measured=lambda record: self.folder.events.append({"event": "measured", **record}),
         )
 
     def _dense_stage(self, bench: Workbench) -> CapturedNetwork:
@@ -150,29 +149,18 @@ class Pipeline:
         network, stage = bench.dense, "dense"
         if self._config.network.weights is not None:
             return network
-        file = self._folder.stage_file(stage, ".safetensors")
-        if self._folder.result(stage) is not None:
+        file = self.folder.stage_file(stage, ".safetensors")
+        if self.folder.result(stage) is not None:
             return load_weights_into(network, file)
         trained = replace(network, module=copy.deepcopy(network.module))
         epochs = bench.epochs(self._config.train.dense_epochs)
         rates = replace(
             bench.recipe(stage, epochs, self._config.train.dense_learning_rate), distillation=0.0, warmup_share=0.1
         )
-        with self._progress.stage("train the dense network", total=epochs, unit="epochs") as bar:
-            summary = train(
-                trained.module,
-                bench.train,
-                bench.augmentation,
-                rates,
-                device=self._device,
-                checkpoint=self._folder.inner_checkpoint(stage),
-                on_epoch=lambda epoch, loss: bar.advance(1, f"loss {loss:.3f}"),
-                warn=self._progress.warn,
-                processes=self._processes,
-            )
+        summary = bench.train(stage, trained, rates, title="train the dense network")
         trained.module.cpu()
         save_network(file, trained)
-        self._folder.finish(stage, {"seconds": summary.seconds})
+        self.folder.finish(stage, {"seconds": summary.seconds})
         return load_weights_into(network, file)
 
     def _reference_stage(self, bench: Workbench, dense: CapturedNetwork) -> dict[str, Any]:
@@ -182,7 +170,7 @@ class Pipeline:
         then the dense network fine-tuned by the same recipe on the train part alone.
         """
         stage = "reference"
-        done = self._folder.result(stage)
+        done = self.folder.result(stage)
         if done is not None:
             return done
         own = bench.judge(dense).accuracy_top1
@@ -191,22 +179,10 @@ class Pipeline:
         result = {"search_accuracy_top1": own, "own_search_accuracy_top1": own, "text": "the dense network"}
         if given:
             tuned = replace(dense, module=copy.deepcopy(dense.module))
-            with self._progress.stage(stage, total=epochs, unit="epochs") as bar:
-                train(
-                    tuned.module,
-                    bench.train,
-                    bench.augmentation,
-                    bench.recipe(stage, epochs, self._config.train.retrain_learning_rate),
-                    device=self._device,
-                    teacher=bench.teacher,
-                    checkpoint=self._folder.inner_checkpoint(stage),
-                    on_epoch=lambda epoch, loss: bar.advance(1, f"loss {loss:.3f}"),
-                    warn=self._progress.warn,
-                    processes=self._processes,
-                )
+            bench.train(stage, tuned, bench.recipe(stage, epochs, self._config.train.retrain_learning_rate))
             result["search_accuracy_top1"] = bench.judge(tuned).accuracy_top1
             result["text"] = f"the dense network fine-tuned for {epochs} epochs on the train part"
-        return self._folder.finish(stage, result)
+        return self.folder.finish(stage, result)
 
 
 def load_splits(config: CompressConfig) -> DataSplits:

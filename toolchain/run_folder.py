@@ -143,6 +143,13 @@ class RunFolder:
         self.inner_checkpoint(stage).unlink(missing_ok=True)
         return dict(record)
 
+    def take_over(self, stage: str, other: "RunFolder") -> None:
+        """Take over a stage that ended in network weights from another run, where it gave what it would give here."""
+        result = other.result(stage)
+        assert result is not None, "only a finished stage can be taken over"
+        write_atomic(self.stage_file(stage, ".safetensors"), other.stage_file(stage, ".safetensors").read_bytes())
+        self.finish(stage, result)
+
     def stage_file(self, stage: str, suffix: str) -> Path:
         """Where a stage keeps a result, `checkpoints/<stage><suffix>`."""
         return self.checkpoints / (stage.replace("/", "-") + suffix)

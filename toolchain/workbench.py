@@ -31,6 +31,7 @@ from .run_folder import RunFolder
 from .search.budget import Costs
 from .search.fast_evaluation import FastEvaluation
 from .search.plan_space import PlanSpace, Prior
+from .training import Penalty, TrainingSummary, train
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,8 +43,8 @@ class Workbench:
     progress: Progress
     device: torch.device
     precision: str
-    train: Batches
-    search: Batches
+    train_part: Batches
+    search_part: Batches
     augmentation: Augmentation
     dense: CapturedNetwork
     dense_coupling: Coupling
@@ -79,6 +80,45 @@ class Workbench:
             final_rate_share=final_rate_share,
             seed=self.seed_of(stage),
         )
+
+    def train(
+        self,
+        stage: str,
+        network: CapturedNetwork,
+        recipe: Recipe,
+        *,
+        penalty: Penalty | None = None,
+        title: str | None = None,
+    ) -> TrainingSummary:
+        """Train a network in place, under a progress bar; an interrupted stage goes on where it stopped.
+
+        Args:
+            stage: Names the stage's checkpoint.
+            network: Trained on the train part, distilled from the dense network as the recipe says.
+            recipe: Epochs, rates and the rest.
+            penalty: A pruning solver's; it may end the training early.
+            title: What the progress bar says, where it is not the stage.
+
+        Raises:
+            LostProcessError: If another process is gone.
+        """
+        with self.progress.stage(title or stage, total=recipe.epochs, unit="epochs") as bar:
+            summary = train(
+                network.module,
+                self.train_part,
+                self.augmentation,
+                recipe,
+                device=self.device,
+                teacher=self.teacher,
+                penalty=penalty,
+                checkpoint=self.folder.inner_checkpoint(stage),
+                on_epoch=lambda epoch, loss: bar.advance(1, f"loss {loss:.3f}"),
+                warn=self.progress.warn,
+                processes=self.processes,
+            )
+            if summary.epochs < recipe.epochs:
+                bar.say(f"converged after {summary.epochs} of {recipe.epochs} epochs")
+        return summary
 
     def ranking_weights(self, network: CapturedNetwork) -> dict[str, torch.Tensor]:
         """Weights by layer that rank filters and columns."""
@@ -121,8 +161,8 @@ class Workbench:
         return FastEvaluation(
             network,
             coupling,
-            train=self.train,
-            search=self.search,
+            train=self.train_part,
+            search=self.search_part,
             device=self.device,
             images=self.config.search.images,
             recalibration_images=self.config.search.recalibration_images if self.config.search.reestimate else 0,
@@ -131,7 +171,7 @@ class Workbench:
 
     def judge(self, network: CapturedNetwork) -> Evaluation:
         """Accuracy of a network on the whole search part, in fp32."""
-        return evaluate(network.module.to(self.device), self.search)
+        return evaluate(network.module.to(self.device), self.search_part)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -62,6 +62,12 @@ def test_every_method_meets_the_constraint_with_the_same_budget(folder: Path) ->
     assert rows["filter"]["params"] != rows["act"]["params"]
 
 
+def test_a_dense_network_is_trained_once_for_all(folder: Path) -> None:
+    files = {path.parent.parent.name: path.read_bytes() for path in folder.glob("*/checkpoints/dense.safetensors")}
+    assert {f"{name}-seed0" for name in ("dense", "act", *METHOD_NAMES)} == set(files)
+    assert len(set(files.values())) == 1
+
+
 def test_what_a_baseline_cannot_do_is_a_row_of_its_own(folder: Path) -> None:
     for name in ("stock", "torch-pruning"):
         row = rows_of(folder)[name]

@@ -1,7 +1,8 @@
 """Run methods one after another, each in a run folder of its own, and gather one row a run.
 
-Everything resumes: a finished method is read from its folder, an interrupted one goes on where it stopped. Baselines
-train for as many epochs as `act` did with the same seed, by the same recipe.
+Everything resumes: a finished method is read from its folder, an interrupted one goes on where it stopped. A dense
+network that must be trained first is trained once a seed, for all methods alike, and not counted in their time.
+Baselines train for as many epochs as `act` did with the same seed, by the same recipe.
 """
 
 from __future__ import annotations
@@ -23,10 +24,9 @@ from ..goal import limits_of
 from ..loading import save_network
 from ..pipeline import Pipeline
 from ..run_folder import RunFolder, RunFolderError, write_atomic
-from ..training import train
 from ..workbench import Workbench
 from .baselines import BASELINES, Baseline, BaselineError, Starting
-from .methods import FIRST, Method
+from .methods import FIRST, METHODS, Method
 
 if TYPE_CHECKING:
     from ..distributed import Processes
@@ -39,6 +39,7 @@ Row = dict[str, Any]
 
 _SECONDS = "seconds.json"
 _BASELINE = "baseline.json"
+_DENSE = "dense"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,8 +69,9 @@ class Comparison:
     def run(self) -> dict[str, Any]:
         """Do what is left and return the comparison, which is written after every run, too."""
         for seed in self.seeds:
+            self._check_same(_DENSE, self.configure(METHODS[FIRST], seed))
             for method in self.methods:
-                self._check_same(method, seed)
+                self._check_same(method.name, self.configure(method, seed))
         self.folder.mkdir(parents=True, exist_ok=True)
         rows: list[Row] = []
         for seed in self.seeds:
@@ -83,6 +85,7 @@ class Comparison:
         path = self._path(method.name, seed)
         self.progress.note(f"{method.name}, seed {seed}: {method.text}")
         head = {"method": method.name, "text": method.text, "seed": seed}
+        self._prepare(method, seed)
         try:
             with _timed(path):
                 figures = self._baseline(method, seed) if method.baseline else self._run(method, seed)
@@ -91,14 +94,14 @@ class Comparison:
             return {**head, "problem": str(error)}
         return {**head, **figures, "seconds": _seconds(path)}
 
-    def _check_same(self, method: Method, seed: int) -> None:
+    def _check_same(self, name: str, config: CompressConfig) -> None:
         """Refuse to take another comparison's runs for this one's.
 
         Raises:
             RunFolderError: If the folder was made with another configuration.
         """
-        file = self._path(method.name, seed) / "config.toml"
-        if file.exists() and load_resolved(file, model_from_flag=self.code) != self.configure(method, seed):
+        file = self._path(name, config.seed) / "config.toml"
+        if file.exists() and load_resolved(file, model_from_flag=self.code) != config:
             raise RunFolderError(
                 f"{file.parent} holds a run with other settings than asked for: give the flags that it was made with, "
                 "or choose another folder with --out"
@@ -108,7 +111,7 @@ class Comparison:
         path = self._path(method.name, seed)
         report = path / "report.json"
         if not report.exists():
-            self._pipeline(method, seed).run()
+            self._pipeline(method.name, self.configure(method, seed)).run()
         found = json.loads(report.read_text(encoding="utf-8"))
         result, before = found["result"], found["baseline"]
         sizes = {key: result[key] for key in ("accuracy_top1", "params", "conv_params", "macs")}
@@ -127,7 +130,7 @@ class Comparison:
         if file.exists():
             row: Row = json.loads(file.read_text(encoding="utf-8"))
             return row
-        pipeline = self._pipeline(method, seed)
+        pipeline = self._pipeline(method.name, self.configure(method, seed))
         bench, dense = pipeline.prepare()
         before = CostTable(dense)
         costs = {"params": float(before.count_params().total), "macs": float(before.count_macs())}
@@ -157,15 +160,29 @@ class Comparison:
         write_atomic(file, json.dumps(row, indent=2) + "\n")
         return row
 
-    def _pipeline(self, method: Method, seed: int) -> Pipeline:
-        path = self._path(method.name, seed)
-        if (path / "config.toml").exists():
-            folder, config = RunFolder.resume(path, model_from_flag=self.code)
-            folder.remove_temporary_files()
-        else:
-            config = self.configure(method, seed)
-            folder = RunFolder.create(path, config, describe_environment(), self.command)
+    def _prepare(self, method: Method, seed: int) -> None:
+        """Make a method's run folder, with the dense network in it where that has no weights of its own.
+
+        Its training is the same for all: methods differ in what they do to a dense network.
+        """
+        config = self.configure(method, seed)
+        folder = self._folder(method.name, config)
+        if config.network.weights is None and folder.result("dense") is None:
+            dense = self._pipeline(_DENSE, self.configure(METHODS[FIRST], seed))
+            dense.prepare()
+            folder.take_over("dense", dense.folder)
+
+    def _pipeline(self, name: str, config: CompressConfig) -> Pipeline:
+        folder = self._folder(name, config)
         return Pipeline(config, folder, self.progress, allow_code=self.code is not None, processes=self.processes)
+
+    def _folder(self, name: str, config: CompressConfig) -> RunFolder:
+        path = self._path(name, config.seed)
+        if not (path / "config.toml").exists():
+            return RunFolder.create(path, config, describe_environment(), self.command)
+        folder, _ = RunFolder.resume(path, model_from_flag=self.code)
+        folder.remove_temporary_files()
+        return folder
 
     def _path(self, name: str, seed: int) -> Path:
         return self.folder / f"{name}-seed{seed}"
@@ -183,19 +200,7 @@ def _train(bench: Workbench, baseline: Baseline, epochs: int) -> None:
     rates = bench.config.train
     rate = rates.dense_learning_rate if baseline.from_scratch else rates.retrain_learning_rate
     recipe = replace(bench.recipe("baseline", epochs, rate), warmup_share=0.1 if baseline.from_scratch else 0.05)
-    with bench.progress.stage("train the baseline", total=epochs, unit="epochs") as bar:
-        train(
-            baseline.network.module,
-            bench.train,
-            bench.augmentation,
-            recipe,
-            device=bench.device,
-            teacher=bench.teacher,
-            checkpoint=bench.folder.inner_checkpoint("baseline"),
-            on_epoch=lambda epoch, loss: bar.advance(1, f"loss {loss:.3f}"),
-            warn=bench.progress.warn,
-            processes=bench.processes,
-        )
+    bench.train("baseline", baseline.network, recipe, title="train the baseline")
 
 
 @contextlib.contextmanager

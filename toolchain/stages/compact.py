@@ -26,10 +26,10 @@ def compact_stage(
     plan = normalize_plan(coupling, plan)
     masked = copy.deepcopy(trained.module)
     make_masks(trained, coupling, plan).apply_(masked)
-    recalibrate_batch_norm(masked.to(bench.device), bench.train, images=bench.config.search.recalibration_images)
+    recalibrate_batch_norm(masked.to(bench.device), bench.train_part, images=bench.config.search.recalibration_images)
     pruned = compact(replace(trained, module=masked.cpu()), coupling, plan)
     composed = compose_plans(bench.dense_coupling, state.plan, plan)
-    inputs = probe_inputs(trained.input_shape, next(bench.search.in_order(16))[0])
+    inputs = probe_inputs(trained.input_shape, next(bench.search_part.in_order(16))[0])
     pair = f"masked = compact, {stage.removesuffix(' compact')}"
     check = compare_modules(pair, pruned.module, masked, inputs, tolerance=MASKED_TOLERANCE)
     State(network=pruned, plan=composed).save(bench, stage)

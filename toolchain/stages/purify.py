@@ -25,7 +25,7 @@ def purify_stage(
     judge = bench.fast_evaluation(network, coupling)
     purification = Purification(space, plan, bench.ranking_weights(network))
     before, costs_before = judge(purification.original), space.costs(purification.original)
-    labels = torch.cat([labels for _, labels in bench.search.in_order(500, limit=before.images)])
+    labels = torch.cat([labels for _, labels in bench.search_part.in_order(500, limit=before.images)])
     trials = 0 if at_chance(before.accuracy_top1, labels) else bench.config.prune.purify_trials
     known = {int(record["index"]): record["figures"] for record in bench.folder.trials_of(stage)}
     indices, best = itertools.count(), {"accuracy": before.accuracy_top1, "loss": before.loss, "cost_share": 1.0}

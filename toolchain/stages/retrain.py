@@ -4,7 +4,6 @@ import copy
 from dataclasses import replace
 from typing import Any
 
-from ..training import train
 from ..workbench import State, Workbench
 
 
@@ -14,20 +13,8 @@ def retrain_stage(bench: Workbench, stage: str, state: State, epochs: int) -> tu
     if done is not None:
         return State.load(bench, stage, state.plan), done
     network = replace(state.network, module=copy.deepcopy(state.network.module))
-    epochs = bench.epochs(epochs)
-    with bench.progress.stage(stage, total=epochs, unit="epochs") as bar:
-        summary = train(
-            network.module,
-            bench.train,
-            bench.augmentation,
-            bench.recipe(stage, epochs, bench.config.train.retrain_learning_rate),
-            device=bench.device,
-            teacher=bench.teacher,
-            checkpoint=bench.folder.inner_checkpoint(stage),
-            on_epoch=lambda epoch, loss: bar.advance(1, f"loss {loss:.3f}"),
-            warn=bench.progress.warn,
-            processes=bench.processes,
-        )
+    recipe = bench.recipe(stage, bench.epochs(epochs), bench.config.train.retrain_learning_rate)
+    summary = bench.train(stage, network, recipe)
     judged = bench.judge(network)
     network.module.cpu()
     State(network=network, plan=state.plan).save(bench, stage)

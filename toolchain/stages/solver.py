@@ -20,7 +20,6 @@ from ..search.action import Action
 from ..search.budget import Budget
 from ..solvers.base import Residuals, StopRule, rho_by_layer
 from ..solvers.selection import SolverSettings, make_solver
-from ..training import train
 from ..workbench import Workbench, load_weights_into
 from .confirmation import confirmed
 
@@ -62,7 +61,7 @@ def solver_stage(
     settings = SolverSettings(
         name=prune.solver,
         epochs=epochs,
-        steps=math.ceil(len(bench.train) / rates.batch_size),
+        steps=math.ceil(len(bench.train_part) / rates.batch_size),
         rate=rates.learning_rate / (1 - rates.momentum),
         pull_start=prune.pull_start,
         pull_end=prune.pull_end,
@@ -70,27 +69,12 @@ def solver_stage(
         rho_of_layer=rho_of_layer,
         stop=StopRule(tolerance=prune.residual_tolerance),
     )
-    with bench.progress.stage(stage, total=epochs, unit="epochs") as bar:
 
-        def log(residuals: Residuals) -> None:
-            bench.folder.events.append({"event": "residuals", "stage": stage, **vars(residuals)})
+    def log(residuals: Residuals) -> None:
+        bench.folder.events.append({"event": "residuals", "stage": stage, **vars(residuals)})
 
-        solver = make_solver(settings, weights, project, log)
-        summary = train(
-            trained.module,
-            bench.train,
-            bench.augmentation,
-            rates,
-            device=bench.device,
-            teacher=bench.teacher,
-            penalty=solver,
-            checkpoint=bench.folder.inner_checkpoint(stage),
-            on_epoch=lambda epoch, loss: bar.advance(1, f"loss {loss:.3f}"),
-            warn=bench.progress.warn,
-            processes=bench.processes,
-        )
-        if solver.converged:
-            bar.say(f"converged after {summary.epochs} of {epochs} epochs")
+    solver = make_solver(settings, weights, project, log)
+    summary = bench.train(stage, trained, rates, penalty=solver)
     ranking = scored(solver.z)
     # The weights have moved: which filters and columns are kept may have changed, and with them the cost.
     plan = confirmed(space, budget, budget.project(action, lambda moved: space.priced(moved, ranking)), ranking).plan
