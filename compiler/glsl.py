@@ -75,8 +75,10 @@ class _Writer:
         return GlslProgram(text=text, groups=groups, shared_bytes=self.shared_bytes)
 
     def line(self, text: str) -> None:
-        """Add a line; those that close a block are written further left."""
-        self.lines.append("  " * (self.depth - text.startswith("}")) + text)
+        """Add a line, indented by the blocks that are open."""
+        self.depth -= text.startswith("}")
+        self.lines.append("  " * self.depth + text)
+        self.depth += text.endswith("{")
 
     def _declare_parameters(self) -> None:
         """Bindings, with the types that the body declares for them."""
@@ -168,13 +170,11 @@ class _Writer:
             self._block(node.else_case)
 
     def _block(self, body: tirx.Stmt, *, closed: bool = True) -> None:
-        self.depth += 1
         self.expressions.known.append({})
         self.statement(body)
         self.expressions.known.pop()
-        self.depth -= 1
         if closed:
-            self.lines.append("  " * self.depth + "}")
+            self.line("}")
 
     def _write_bufferstore(self, node: tirx.BufferStore) -> None:
         if len(node.indices) != 1:
