@@ -222,7 +222,7 @@ class _Writer:
         value = node.value
         if isinstance(value, tirx.IntImm):
             return
-        if isinstance(value, tvm.ir.Call) and str(value.op.name) == "tirx.tvm_storage_sync":
+        if isinstance(value, tvm.ir.Call) and str(value.op.name).endswith(".tvm_storage_sync"):
             self.line("barrier();")
             return
         raise CompileError(f"TIR construct {type(value).__name__!r} as a statement has no form in GLSL")

@@ -35,8 +35,8 @@ _COMPARISONS: Final = MappingProxyType(
 _BITS: Final = MappingProxyType(
     {
         **{"LShift": "<<", "RShift": ">>", "BitwiseAnd": "&", "BitwiseOr": "|", "BitwiseXor": "^"},
-        **{"tirx.shift_left": "<<", "tirx.shift_right": ">>"},
-        **{"tirx.bitwise_and": "&", "tirx.bitwise_or": "|", "tirx.bitwise_xor": "^"},
+        **{"shift_left": "<<", "shift_right": ">>"},
+        **{"bitwise_and": "&", "bitwise_or": "|", "bitwise_xor": "^"},
     }
 )
 _NAME = re.compile(r"[A-Za-z_]\w*", re.ASCII)
@@ -277,21 +277,21 @@ class Expressions:
         return Value(storage.type, tuple(f"{storage.name}[{text}]" for text in where))
 
     def _visit_call(self, expr: tvm.ir.Call) -> Value:
-        name = str(expr.op.name)
-        if name == "tirx.if_then_else":
+        name = str(expr.op.name).rpartition(".")[2]  # without "tirx." or "prim."
+        if name == "if_then_else":
             return self._if_then_else(expr)
         if name in _BITS:
             a, b = (self.value(argument) for argument in expr.args)
             return map_parts(type_of(expr), f"({{}} {_BITS[name]} {{}})".format, a, b)
-        if name in ("tirx.bitwise_not", "tirx.likely"):
+        if name in ("bitwise_not", "likely"):
             inner = self.value(expr.args[0])
-            return map_parts(inner.type, "(~{})".format, inner) if name == "tirx.bitwise_not" else inner
-        if name == "tirx.reinterpret":
+            return map_parts(inner.type, "(~{})".format, inner) if name == "bitwise_not" else inner
+        if name == "reinterpret":
             return self._reinterpret(expr)
         arguments = list(expr.args)
-        if name in ("tirx.call_pure_extern", "tirx.call_extern"):
+        if name in ("call_pure_extern", "call_extern"):
             name = str(arguments.pop(0).value)
-        return self._function(name.removeprefix("tirx."), type_of(expr), [self.value(a) for a in arguments])
+        return self._function(name, type_of(expr), [self.value(a) for a in arguments])
 
     def _function(self, name: str, type_: GlslType, arguments: list[Value]) -> Value:
         arguments = [self.named(argument) for argument in arguments]

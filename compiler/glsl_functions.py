@@ -26,6 +26,7 @@ _BUILT_IN: Final = MappingProxyType(
         "fmin": "min",
         "rsqrt": "inversesqrt",
         "nearbyint": "roundEven",
+        "rint": "roundEven",
         "popcount": "bitCount",
     }
 )

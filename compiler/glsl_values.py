@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final
 
+import numpy as np
+
 from .errors import CompileError
 
 __all__ = ["GlslType", "Value", "broadcast", "float_literal", "glsl_type", "gather", "int_literal", "map_parts"]
@@ -118,7 +120,7 @@ def float_literal(value: float) -> str:
         return "uintBitsToFloat(0x7fc00000u)"
     if math.isinf(value):
         return f"uintBitsToFloat(0x{'7f' if value > 0 else 'ff'}800000u)"
-    text = f"{value:.9g}"
+    text = f"{np.float32(value):.9g}"
     text = text if any(character in text for character in ".e") else f"{text}.0"
     return f"({text})" if value < 0 else text
 

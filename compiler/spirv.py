@@ -74,9 +74,12 @@ def compile_glsl(text: str, *, name: str) -> bytes:
 
 
 def _run(command: list[str], problem: str) -> None:
+    # The programs of pip find their libraries beside them through this path alone.
+    libraries = ":".join(filter(None, (str(Path(command[0]).parents[1] / "lib"), os.environ.get("LD_LIBRARY_PATH"))))
+    environment = {**os.environ, "LD_LIBRARY_PATH": libraries} if "cmeel.prefix" in command[0] else None
     try:
         done = subprocess.run(
-            command, capture_output=True, text=True, errors="replace", timeout=TIMEOUT_S, check=False, cwd="/"
+            command, capture_output=True, text=True, errors="replace", timeout=TIMEOUT_S, check=False, env=environment
         )
     except (OSError, subprocess.TimeoutExpired) as error:
         raise CompileError(f"{problem}: {error}") from error

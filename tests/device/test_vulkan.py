@@ -142,10 +142,11 @@ def test_buffers_beyond_the_devices_range_are_refused_on_the_host(vulkan_device,
 
 
 def test_work_groups_beyond_the_devices_limits_are_refused(vulkan_device, write, vulkan_elementwise):
-    package = vulkan_elementwise((HEADER + BUFFERS + "void main() {}\n").replace("x = 4", "x = 4096"), batch=1024)
-    step = dataclasses.replace(package.steps[0], local_size=(4096, 1, 1))
-    if vulkan_device.info.max_work_group_size >= 4096:
-        pytest.skip("this device allows 4096 work-items in a work-group")
+    header = HEADER.replace("x = 4", "x = 1024, local_size_y = 2")
+    package = vulkan_elementwise(header + BUFFERS + "void main() { y[0] = x[0] + w[0]; }\n")
+    step = dataclasses.replace(package.steps[0], global_size=(1024, 2, 1), local_size=(1024, 2, 1))
+    if vulkan_device.info.max_work_group_size >= 2048:
+        pytest.skip("this device allows 2048 work-items in a work-group")
     with pytest.raises(CandidateError, match="the device allows") as error:
         vulkan_device.verify(write(dataclasses.replace(package, steps=(step,))))
     assert error.value.reason == "launch_failure"
@@ -198,7 +199,7 @@ def test_spirv_that_is_cut_short_is_refused(runner, write, vulkan_elementwise):
         with pytest.raises(PackageError, match="kernel 0"):
             check(runner, write(with_words(package, words[:length])))
     with pytest.raises(PackageError, match="beyond its end"):
-        check(runner, write(with_words(package, words[:-1])))
+        check(runner, write(with_words(package, [*words, 5 << 16 | 1])))
     with pytest.raises(PackageError, match="beyond its end"):
         check(runner, write(with_words(package, [*words, 0])))
 
