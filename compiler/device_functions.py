@@ -138,9 +138,7 @@ def _device_function(variable: tvm.ir.GlobalVar, func: tirx.PrimFunc) -> DeviceF
         for node in walk(func.body)
         if isinstance(node, tirx.AttrStmt) and node.attr_key == "thread_extent"
     }
-    groups, local = (
-        [extents.get(f"{kind}.{axis}", 1) for axis in THREAD_AXES] for kind in ("blockIdx", "threadIdx")
-    )
+    groups, local = ([extents.get(f"{kind}.{axis}", 1) for axis in THREAD_AXES] for kind in ("blockIdx", "threadIdx"))
     return DeviceFunction(
         name=str(func.attrs["global_symbol"]) if "global_symbol" in func.attrs else variable.name_hint,
         function=func,

@@ -34,9 +34,16 @@ _COMPARISONS: Final = MappingProxyType(
 )
 _BITS: Final = MappingProxyType(
     {
-        **{"LShift": "<<", "RShift": ">>", "BitwiseAnd": "&", "BitwiseOr": "|", "BitwiseXor": "^"},
-        **{"shift_left": "<<", "shift_right": ">>"},
-        **{"bitwise_and": "&", "bitwise_or": "|", "bitwise_xor": "^"},
+        "LShift": "<<",
+        "RShift": ">>",
+        "BitwiseAnd": "&",
+        "BitwiseOr": "|",
+        "BitwiseXor": "^",
+        "shift_left": "<<",
+        "shift_right": ">>",
+        "bitwise_and": "&",
+        "bitwise_or": "|",
+        "bitwise_xor": "^",
     }
 )
 _NAME = re.compile(r"[A-Za-z_]\w*", re.ASCII)
@@ -196,7 +203,9 @@ class Expressions:
 
     def _visit_floormod(self, expr: tirx.FloorMod) -> Value:
         a, b = self.named(self.value(expr.a)), self.named(self.value(expr.b))
-        return map_parts(a.type, "(({0} - {0} / {1} * {1} + {1}) - ({0} - {0} / {1} * {1} + {1}) / {1} * {1})".format, a, b)
+        return map_parts(
+            a.type, "(({0} - {0} / {1} * {1} + {1}) - ({0} - {0} / {1} * {1} + {1}) / {1} * {1})".format, a, b
+        )
 
     def _visit_and(self, expr: tirx.And) -> Value:
         return self._logical(expr, "&&", "&")
@@ -267,7 +276,7 @@ class Expressions:
         type_ = GlslType(storage.type.element, lanes)
         indices = [self.scalar(index)] if lanes == 1 else self.element_indices(index)
         value = gather(type_, [f"{storage.name}[{text}]" for text in indices])
-        return self.shared(value) if storage.constant and lanes > 1 else value
+        return self.shared(value) if storage.constant else value
 
     def vector_elements(self, storage: Storage, index: str) -> Value:
         """Element of an array of vectors: its parts lie side by side."""

@@ -15,11 +15,19 @@ from .errors import CompileError
 
 __all__ = ["call_text", "helper_functions"]
 
+_SAME: Final = (
+    *("exp", "exp2", "log", "log2", "sqrt", "floor", "ceil", "trunc", "isnan", "isinf"),
+    *("sin", "cos", "tan", "asin", "acos", "atan", "sinh", "cosh", "asinh", "acosh", "atanh"),
+)
 # GLSL's own, by the names of TIR and of OpenCL.
 _BUILT_IN: Final = MappingProxyType(
     {
-        **{name: name for name in ("exp", "exp2", "log", "log2", "sqrt", "floor", "ceil", "trunc", "sin", "cos", "tan")},
-        **{name: name for name in ("asin", "acos", "atan", "sinh", "cosh", "asinh", "acosh", "atanh", "isnan", "isinf")},
+        **{
+            name: name for name in ("exp", "exp2", "log", "log2", "sqrt", "floor", "ceil", "trunc", "sin", "cos", "tan")
+        },
+        **{
+            name: name for name in ("asin", "acos", "atan", "sinh", "cosh", "asinh", "acosh", "atanh", "isnan", "isinf")
+        },
         "fabs": "abs",
         "abs": "abs",
         "fmax": "max",

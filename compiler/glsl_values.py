@@ -18,7 +18,7 @@ import numpy as np
 
 from .errors import CompileError
 
-__all__ = ["GlslType", "Value", "broadcast", "float_literal", "glsl_type", "gather", "int_literal", "map_parts"]
+__all__ = ["GlslType", "Value", "broadcast", "float_literal", "gather", "glsl_type", "int_literal", "map_parts"]
 
 PART_LANES = 4
 _ELEMENTS: Final = MappingProxyType(

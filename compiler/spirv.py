@@ -22,12 +22,12 @@ INSTALL = "pip install 'act-compress[vulkan]'"
 
 
 def find_compiler() -> Path | None:
-    """glslangValidator or glslc: of pip, on the search path, or in the NDK that ``$ANDROID_NDK_HOME`` names."""
+    """The path of glslangValidator or glslc: of pip, on the search path, or in the NDK that ``$ANDROID_NDK_HOME`` names."""
     return _find("glslangValidator", "glslang", "glslc")
 
 
 def find_validator() -> Path | None:
-    """spirv-val, in the same places."""
+    """The path of spirv-val, in the same places."""
     return _find("spirv-val")
 
 

@@ -1,7 +1,7 @@
 """Targets: what a network is compiled for, by name (`adreno640`, `adreno640-vulkan`, `host-opencl`).
 
-A target is not a device: a device is one phone or local OpenCL or Vulkan device by its id. Importing this module loads neither
-torch nor TVM; `Target.tvm_target` imports TVM when it is called.
+A target is not a device: a device is one phone or local OpenCL or Vulkan device by its id. Importing this module
+loads neither torch nor TVM; `Target.tvm_target` imports TVM when it is called.
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ class Target:
 
     @property
     def has_long_addresses(self) -> bool:
-        """Whether kernels may compute addresses in 64 bits: fast on a CPU through OpenCL, emulated or absent elsewhere."""
+        """Whether addresses in kernels have 64 bits: fast on a CPU through OpenCL, emulated or absent elsewhere."""
         return self.backend == "opencl" and isinstance(self.device_spec, HostSpec)
 
     def tvm_target(self) -> tvm.target.Target:
@@ -164,11 +164,9 @@ def _host_target(spec: HostSpec, backend: Backend) -> Target:
     )
 
 
+def _targets_of(backend: Backend) -> list[Target]:
+    return [*(_adreno_target(spec, backend) for spec in ADRENO_SPECS.values()), _host_target(HostSpec(), backend)]
+
+
 _BACKENDS: Final[tuple[Backend, ...]] = ("opencl", "vulkan")
-_TARGETS: Final = MappingProxyType(
-    {
-        target.name: target
-        for backend in _BACKENDS
-        for target in (*(_adreno_target(spec, backend) for spec in ADRENO_SPECS.values()), _host_target(HostSpec(), backend))
-    }
-)
+_TARGETS: Final = MappingProxyType({target.name: target for backend in _BACKENDS for target in _targets_of(backend)})

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from .errors import CandidateError, DeviceError, NoDeviceError, RunnerBuildError
 
 __all__ = [
-    "Backend",
     "HOW_TO_GET_A_DEVICE",
+    "Backend",
     "CandidateError",
     "Device",
     "DeviceError",

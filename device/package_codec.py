@@ -141,7 +141,9 @@ def decode_tables(header: dict[str, Any], sections: dict[str, bytes]) -> Package
         steps=tuple(reader.step(index, row) for index, row in enumerate(reader.rows(records.STEP, "steps"))),
         kernels=tuple(
             Kernel(
-                name=reader.text(*row[0:2]), source=reader.program(*row[2:4], backend), options=reader.text(*row[4:6])
+                name=reader.text(*row[0:2]),
+                source=reader.program(row[2], row[3], backend),
+                options=reader.text(*row[4:6]),
             )
             for row in reader.rows(records.KERNEL, "kernels")
         ),

@@ -45,8 +45,8 @@ class Buffer:
 class Kernel:
     """One program.
 
-    ``source`` is OpenCL C as text, with ``name`` as its one entry point, or SPIR-V as bytes, whose entry point is always
-    ``main``, as the package's backend asks. ``options`` go to the device's compiler (OpenCL only).
+    ``source`` is OpenCL C as text, with ``name`` as its one entry point, or SPIR-V as bytes, whose entry point is
+    always ``main``, as the package's backend asks. ``options`` go to the device's compiler (OpenCL only).
     """
 
     name: str

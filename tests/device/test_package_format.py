@@ -6,7 +6,6 @@ import pytest
 from act.device.package_format import Kernel, PackageError, decode_package, read_package, write_package
 from act.device.package_records import MAX_IO, SECTIONS
 
-
 SPIRV = b"\x03\x02\x23\x07" + bytes(16)
 
 

@@ -25,7 +25,12 @@ def test_generated_header_agrees_with_the_compiler(tmp_path):
 def test_no_damaged_package_makes_the_runtime_read_outside_it(tmp_path, conv_path):
     compiler = shutil.which("gcc") or pytest.skip("needs gcc with its sanitizers")
     (tmp_path / "act_package.h").write_text(c_header())
-    sources = [RUNTIME / "act_common.c", RUNTIME / "act_package.c", RUNTIME / "act_spirv.c", Path(__file__).with_name("mutate_package.c")]
+    sources = [
+        RUNTIME / "act_common.c",
+        RUNTIME / "act_package.c",
+        RUNTIME / "act_spirv.c",
+        Path(__file__).with_name("mutate_package.c"),
+    ]
     program = tmp_path / "mutate"
     flags = ["-std=c11", "-D_POSIX_C_SOURCE=200809L", "-O1", *SANITIZERS, f"-I{tmp_path}", f"-I{RUNTIME}"]
     built = subprocess.run([compiler, *flags, *map(str, sources), "-o", str(program)], capture_output=True, text=True)

@@ -169,7 +169,7 @@ def check(runner, path):
     [
         (HEADER.replace("= 4", "= 2") + BUFFERS + "void main() { y[0] = x[0] + w[0]; }", "its program declares 2"),
         (HEADER + BUFFERS.replace("binding = 2", "binding = 3") + "void main() { y[0] = x[0] + w[0]; }", "a gap"),
-        (HEADER + BUFFERS.replace("set = 0, binding = 2", "set = 1, binding = 2") + "void main() { y[0] = x[0] + w[0]; }",
+        (HEADER + BUFFERS.replace("0, binding = 2", "1, binding = 2") + "void main() { y[0] = x[0] + w[0]; }",
          "another descriptor set"),
         (HEADER + "layout(binding = 0) buffer X { float x[]; };\nvoid main() { x[0] = 1.0; }", "its program takes 1"),
         (HEADER + BUFFERS + "void main() { double a = x[0]; y[0] = float(a * a) + w[0]; }", "needs a capability"),

@@ -26,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--target",
         metavar="T",
-        help="compile for it first (default: a package as it is; ONNX for host-vulkan with --device vulkan:N, else host-opencl)",
+        help="compile for it first (default: a package as it is, ONNX for host-opencl, or host-vulkan if on vulkan:N)",
     )
     parser.add_argument("--runs", type=positive, default=100, metavar="N", help="timed runs (default: 100)")
     parser.add_argument("--warmup", type=natural, default=10, metavar="N", help="runs before them (default: 10)")

@@ -178,7 +178,7 @@ def check_names(config: CompressConfig, processes: int = 1) -> None:
         device = open_device(config.goal.device)
         if device.info.backend != target.backend:
             raise ConfigError(
-                f"{device.id} runs {device.info.backend} packages, the target {target.name} makes {target.backend} ones: "
+                f"{device.id} runs {device.info.backend} packages, target {target.name} makes {target.backend} ones: "
                 "choose another --device or --target"
             )
     train = config.train

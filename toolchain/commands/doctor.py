@@ -142,7 +142,9 @@ def _vulkan() -> Finding:
     compiler, validator = find_compiler(), find_validator()
     if compiler is None:
         advice = "pip install 'act-compress[vulkan]' gives one"
-        return Finding(name="vulkan", ok=True, found="no GLSL compiler: Vulkan targets cannot be compiled", advice=advice)
+        return Finding(
+            name="vulkan", ok=True, found="no GLSL compiler: Vulkan targets cannot be compiled", advice=advice
+        )
     checked = f"checked by {validator}" if validator is not None else "not checked: no spirv-val"
     return Finding(name="vulkan", ok=True, found=f"SPIR-V from {compiler}, {checked}")
 
