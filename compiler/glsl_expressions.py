@@ -203,9 +203,8 @@ class Expressions:
 
     def _visit_floormod(self, expr: tirx.FloorMod) -> Value:
         a, b = self.named(self.value(expr.a)), self.named(self.value(expr.b))
-        return map_parts(
-            a.type, "(({0} - {0} / {1} * {1} + {1}) - ({0} - {0} / {1} * {1} + {1}) / {1} * {1})".format, a, b
-        )
+        rest = self.named(map_parts(a.type, "({0} - {0} / {1} * {1} + {1})".format, a, b))
+        return map_parts(a.type, "({0} - {0} / {1} * {1})".format, rest, b)
 
     def _visit_and(self, expr: tirx.And) -> Value:
         return self._logical(expr, "&&", "&")

@@ -22,12 +22,12 @@ INSTALL = "pip install 'act-compress[vulkan]'"
 
 
 def find_compiler() -> Path | None:
-    """The path of glslangValidator or glslc: of pip, on the search path, or in the NDK that ``$ANDROID_NDK_HOME`` names."""
+    """Where glslangValidator or glslc is: of pip, on the search path, or in the NDK of ``$ANDROID_NDK_HOME``."""
     return _find("glslangValidator", "glslang", "glslc")
 
 
 def find_validator() -> Path | None:
-    """The path of spirv-val, in the same places."""
+    """Where spirv-val is, in the same places."""
     return _find("spirv-val")
 
 
