@@ -17,7 +17,8 @@ from .device_functions import DeviceFunction, Sizes, walk
 from .errors import CompileError
 from .glsl_expressions import Expressions, Storage
 from .glsl_functions import helper_functions
-from .glsl_values import glsl_type
+from .glsl_quads import QUAD
+from .glsl_values import GlslType, glsl_type
 
 __all__ = ["GlslProgram", "glsl_program"]
 
@@ -51,6 +52,7 @@ class _Writer:
     function: DeviceFunction
     lines: list[str] = field(default_factory=list)
     declarations: list[str] = field(default_factory=list)
+    quads: dict[str, str] = field(default_factory=dict)
     depth: int = 1
     shared_bytes: int = 0
     expressions: Expressions = field(init=False)
@@ -62,6 +64,7 @@ class _Writer:
         self._declare_parameters()
         groups = self._declare_groups()
         self.statement(self.function.function.body)
+        self.declarations += [text for name, text in self.quads.items() if name in self.expressions.quads]
         x, y, z = self.function.local_size
         header = ["#version 450"]
         if any("float16_t" in line for line in (*self.declarations, *self.lines)):
@@ -92,14 +95,18 @@ class _Writer:
             if type_.lanes > 1:
                 raise CompileError(f"argument {name!r} has elements of {type_.lanes} lanes, one is expected")
             array = self.expressions.fresh(name)
-            storage = Storage(name=array, type=type_, constant=constant)
+            # Loads beyond the last whole vector would be outside the buffer.
+            whole = constant and prod(int(size) for size in views[0].ty.shape) % QUAD == 0
+            quads = self.expressions.fresh(f"{name}_quads") if whole else None
+            storage = Storage(name=array, type=type_, constant=constant, quads=quads)
             for variable in (parameter, *views):
                 self.expressions.storages[variable] = storage
             access = "readonly restrict" if constant else "restrict"
-            self.declarations.append(
-                f"layout(std430, set = 0, binding = {binding}) {access} buffer B{binding} "
-                f"{{ {type_.element} {array}[]; }};"
-            )
+            layout = f"layout(std430, set = 0, binding = {binding}) {access} buffer"
+            self.declarations.append(f"{layout} B{binding} {{ {type_.element} {array}[]; }};")
+            if quads is not None:
+                vector = GlslType(type_.element, QUAD).part_types[0]
+                self.quads[quads] = f"{layout} Q{binding} {{ {vector} {quads}[]; }};"
 
     def _declare_groups(self) -> Sizes:
         """Work-groups along x are spread over y where they are too many for one dimension."""
