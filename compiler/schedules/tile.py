@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ..targets import HostSpec, Target
 
-__all__ = ["Tile", "choose_tile", "has_lanes", "is_gpu", "largest_divisor", "work_group"]
+__all__ = ["Tile", "choose_tile", "depthwise_tile", "has_lanes", "is_gpu", "largest_divisor", "work_group"]
+
+DEPTHWISE_FILTERS = 4
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -17,11 +19,13 @@ class Tile:
         filters: Output channels per work-item.
         pixels: Neighbouring pixels of a row per work-item, one vector.
         work_items: Work-items per work-group, at most.
+        whole_rows: Whether a row of the kernel is written out, so that pixels that its positions share are loaded once.
     """
 
     filters: int
     pixels: int
     work_items: int
+    whole_rows: bool = False
 
     def __post_init__(self) -> None:
         if min(self.filters, self.pixels, self.work_items) < 1:
@@ -75,6 +79,13 @@ def choose_tile(filters: int, output_hw: tuple[int, int], batch: int, target: Ta
         else:
             break
     return Tile(filters=tile_filters, pixels=pixels, work_items=rule.work_items)
+
+
+def depthwise_tile(tile: Tile, target: Target) -> Tile:
+    """The tile of a depthwise convolution, whose filters share no pixel: on lanes, few of them and whole kernel rows."""
+    if not has_lanes(target):
+        return tile
+    return replace(tile, filters=min(tile.filters, DEPTHWISE_FILTERS), whole_rows=True)
 
 
 def is_gpu(target: Target) -> bool:
