@@ -38,15 +38,16 @@ class _Rule:
 
     pixels: int
     filters: int
+    sums: int
     enough: int
     work_items: int
     vector_cost: int
 
 
 # On a CPU a narrow vector costs as much as a wide one; on a GPU each lane counts.
-_GPU = _Rule(pixels=4, filters=8, enough=768, work_items=64, vector_cost=1)
-_CPU = _Rule(pixels=8, filters=16, enough=4, work_items=16, vector_cost=64)
-_CPU_LANES = _Rule(pixels=8, filters=32, enough=16, work_items=8, vector_cost=64)
+_GPU = _Rule(pixels=4, filters=8, sums=32, enough=768, work_items=64, vector_cost=1)
+_CPU = _Rule(pixels=8, filters=16, sums=128, enough=4, work_items=16, vector_cost=64)
+_CPU_LANES = _Rule(pixels=8, filters=64, sums=256, enough=16, work_items=8, vector_cost=64)
 
 
 def _rule(target: Target) -> _Rule:
@@ -58,14 +59,14 @@ def _rule(target: Target) -> _Rule:
 def choose_tile(filters: int, output_hw: tuple[int, int], batch: int, target: Target) -> Tile:
     """The largest register tile that leaves enough work-items to fill the device.
 
-    A CPU device wants wide vectors and few work-items; a GPU wants float4 and a work-item for every lane. A Vulkan device
-    on a CPU (lavapipe) runs eight work-items in the lanes of a register, each of which loads on its own: it wants few
-    loads for many multiply-adds, which is the largest tile.
+    A CPU device wants wide vectors and few work-items; a GPU wants float4 and a work-item for every lane. A Vulkan
+    device on a CPU (lavapipe) runs eight work-items in the lanes of a register, each of which loads on its own: it
+    wants few loads for many multiply-adds, which is the largest tile.
     """
     height, width = output_hw
     gpu, rule = is_gpu(target), _rule(target)
-    most_filters = rule.filters
     pixels = min((1, 2, 4, 8)[: rule.pixels.bit_length()], key=lambda v: (-(-width // v) * (v + rule.vector_cost), v))
+    most_filters = min(rule.filters, rule.sums // pixels)
     while True:
         groups = -(-filters // most_filters)
         tile_filters = -(-filters // groups)
@@ -82,7 +83,7 @@ def choose_tile(filters: int, output_hw: tuple[int, int], batch: int, target: Ta
 
 
 def depthwise_tile(tile: Tile, target: Target) -> Tile:
-    """The tile of a depthwise convolution, whose filters share no pixel: on lanes, few of them and whole kernel rows."""
+    """The tile of a depthwise convolution, whose filters share no pixel: on lanes, few filters and whole rows."""
     if not has_lanes(target):
         return tile
     return replace(tile, filters=min(tile.filters, DEPTHWISE_FILTERS), whole_rows=True)
