@@ -1,6 +1,9 @@
 """A device function becomes GLSL 4.50: one compute program with its buffers as bindings in the order of its arguments.
 
     layout(std430, set = 0, binding = 0) readonly restrict buffer B0 { float a0[]; };
+    layout(std430, set = 0, binding = 0) readonly restrict buffer Q0 { vec4 a0_quads[]; };
+
+The second declaration is there where whole vectors are loaded or stored.
 
 Every TIR statement that our schedules and TVM's fused operators lower to has a form here; another is refused by name.
 """
@@ -95,18 +98,16 @@ class _Writer:
             if type_.lanes > 1:
                 raise CompileError(f"argument {name!r} has elements of {type_.lanes} lanes, one is expected")
             array = self.expressions.fresh(name)
-            # Loads beyond the last whole vector would be outside the buffer.
-            whole = constant and prod(int(size) for size in views[0].ty.shape) % QUAD == 0
-            quads = self.expressions.fresh(f"{name}_quads") if whole else None
-            storage = Storage(name=array, type=type_, constant=constant, quads=quads)
+            quads = self.expressions.fresh(f"{name}_quads")
+            elements = prod(int(size) for size in views[0].ty.shape)
+            storage = Storage(name=array, type=type_, constant=constant, quads=quads, elements=elements)
             for variable in (parameter, *views):
                 self.expressions.storages[variable] = storage
-            access = "readonly restrict" if constant else "restrict"
-            layout = f"layout(std430, set = 0, binding = {binding}) {access} buffer"
+            access = "readonly restrict buffer" if constant else "buffer"
+            layout = f"layout(std430, set = 0, binding = {binding}) {access}"
             self.declarations.append(f"{layout} B{binding} {{ {type_.element} {array}[]; }};")
-            if quads is not None:
-                vector = GlslType(type_.element, QUAD).part_types[0]
-                self.quads[quads] = f"{layout} Q{binding} {{ {vector} {quads}[]; }};"
+            vector = GlslType(type_.element, QUAD).part_types[0]
+            self.quads[quads] = f"{layout} Q{binding} {{ {vector} {quads}[]; }};"
 
     def _declare_groups(self) -> Sizes:
         """Work-groups along x are spread over y where they are too many for one dimension."""
@@ -191,6 +192,8 @@ class _Writer:
         if storage.type.lanes > 1:
             targets = self.expressions.vector_elements(storage, self.expressions.scalar(index)).parts
             texts = list(value.parts)
+        elif (quads := self.expressions.quad_vectors(storage, index, value.type)) is not None:
+            targets, texts = quads, list(value.parts)
         elif value.type.lanes > 1:
             targets = tuple(f"{storage.name}[{text}]" for text in self.expressions.element_indices(index))
             texts = self.expressions.named(value).elements()

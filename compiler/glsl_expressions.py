@@ -17,7 +17,7 @@ from tvm import tirx
 
 from .errors import CompileError
 from .glsl_functions import call_text
-from .glsl_quads import QUAD, split_address, split_constant
+from .glsl_quads import QUAD, Address, split_address, split_constant
 from .glsl_values import GlslType, Value, broadcast, float_literal, gather, glsl_type, int_literal, map_parts
 
 __all__ = ["Expressions", "Storage", "type_of"]
@@ -60,12 +60,14 @@ class Storage:
         type: Of one element of the TIR buffer, which may be a vector.
         constant: Whether the kernel never writes it.
         quads: Name of its declaration as an array of vectors of four; None if it has none.
+        elements: Its length, where it has such a declaration.
     """
 
     name: str
     type: GlslType
     constant: bool
     quads: str | None = None
+    elements: int = 0
 
 
 @dataclass
@@ -291,21 +293,37 @@ class Expressions:
         return gather(type_, texts)
 
     def _quad_load(self, storage: Storage, index: tvm.ir.Expr, type_: GlslType) -> Value | None:
-        """A load as elements of whole vectors, where the address allows it."""
-        is_ramp = isinstance(index, tirx.Ramp) and isinstance(index.stride, tirx.IntImm) and int(index.stride) == 1
-        if storage.quads is None or (type_.lanes > 1 and not (is_ramp and type_.lanes % QUAD == 0)):
+        """A load from a buffer that is not written, as elements of whole vectors, where the address allows it."""
+        if not storage.constant:
             return None
-        address = split_address(index.base if is_ramp else index)
-        if address is None or (type_.lanes > 1 and address.constant % QUAD):
+        vectors = self.quad_vectors(storage, index, type_)
+        if vectors is not None:
+            return self.shared(Value(type_, vectors))
+        address = split_address(index)
+        # A vector around one element must not reach beyond the buffer.
+        if address is None or type_.lanes > 1 or storage.elements % QUAD:
             return None
+        number, lane = divmod(address.constant, QUAD)
+        text = self._quad(storage, address, number)
+        return Value(type_, (self.shared(Value(type_.with_lanes(QUAD), (text,))).lane(lane),))
+
+    def quad_vectors(self, storage: Storage, index: tvm.ir.Expr, type_: GlslType) -> tuple[str, ...] | None:
+        """Whole vectors that are just the elements of an index vector; None if they are none, or may not be."""
+        neighbours = isinstance(index, tirx.Ramp) and isinstance(index.stride, tirx.IntImm) and int(index.stride) == 1
+        if storage.quads is None or not neighbours or type_.lanes % QUAD:
+            return None
+        address = split_address(index.base)
+        if address is None or address.constant % QUAD:
+            return None
+        first = address.constant // QUAD
+        return tuple(self._quad(storage, address, first + part) for part in range(type_.lanes // QUAD))
+
+    def _quad(self, storage: Storage, address: Address, number: int) -> str:
+        assert storage.quads is not None
         self.quads.add(storage.quads)
-        offset, lane = divmod(address.constant, QUAD)
         terms = " + ".join(self.scalar(term) for term in address.terms)
         base = self.shared(Value(GlslType("int"), (f"(({terms}) >> 2)",))).text if terms else "0"
-        whole = GlslType(type_.element, max(type_.lanes, QUAD))
-        texts = (f"{storage.quads}[{base} + {offset + part}]" for part in range(len(whole.part_types)))
-        value = self.shared(Value(whole, tuple(texts)))
-        return value if type_.lanes > 1 else Value(type_, (value.lane(lane),))
+        return f"{storage.quads}[{base} + {number}]"
 
     def vector_elements(self, storage: Storage, index: str) -> Value:
         """Element of an array of vectors: its parts lie side by side."""

@@ -45,7 +45,7 @@ def test_bindings_are_in_the_order_of_the_arguments():
     a, b = (te.placeholder((256,), "float32", name=name) for name in "ab")
     (function,) = functions([a, b, te.compute((256,), lambda i: a[i] - b[i], name="y")])
     text = glsl_program(function).text
-    found = re.findall(r"binding = (\d)\) (readonly )?restrict buffer", text)
+    found = re.findall(r"binding = (\d)\) (readonly restrict )?buffer B", text)
     assert [int(binding) for binding, _ in found] == list(range(len(function.arguments)))
     written = [bool(readonly) for _, readonly in found].index(False)
     assert function.arguments[written] == "a2"
@@ -74,6 +74,7 @@ def test_aligned_neighbours_are_loaded_at_once(lanes):
     text = vector_text(lambda x, i, j: x[i, j] * x[i, j] + x[i, j], lanes)
     assert "binding = 0) readonly restrict buffer Q0 { vec4 a0_quads_2[]; };" in text
     assert text.count("a0_quads_2[") == lanes // 4 + 1
+    assert text.count("a1_quads_4[") == lanes // 4 + 1  # stored at once, too
     assert text.count("a0_1[") == 1
 
 
