@@ -20,6 +20,9 @@ __all__ = ["VIEW_OPERATORS", "ActivationLayouts", "find_layouts", "static_shape"
 
 VIEW_OPERATORS = ("relax.reshape", "relax.flatten", "relax.squeeze", "relax.expand_dims")
 
+# Vulkan loads vectors from addresses that are multiples of them; OpenCL from any.
+VECTOR_ELEMENTS = 4
+
 Shape = tuple[int, ...]
 
 
@@ -29,11 +32,16 @@ class ActivationLayouts:
 
     halos: dict[Shape, tuple[int, int]]
     rows: dict[Shape, int]
+    align: int = 1
 
     def of(self, shape: Shape) -> Layout:
         """Layout of an activation that a kernel writes."""
         return Layout(
-            shape=shape, halo=self.halos.get(shape, (0, 0)), row=self.rows.get(shape, 0), slack=SLACK_ELEMENTS
+            shape=shape,
+            halo=self.halos.get(shape, (0, 0)),
+            row=self.rows.get(shape, 0),
+            slack=SLACK_ELEMENTS,
+            align=self.align,
         )
 
 
@@ -56,6 +64,7 @@ def find_layouts(module: tvm.IRModule, target: Target) -> ActivationLayouts:
     return ActivationLayouts(
         halos=halos,
         rows={shape: row for shape, row in rows.items() if shape not in viewed or any(halos.get(shape, ()))},
+        align=VECTOR_ELEMENTS if target.backend == "vulkan" else 1,
     )
 
 

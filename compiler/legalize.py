@@ -24,7 +24,7 @@ from .layer_shape import LayerShape
 from .schedules.conv import ConvTask, column_conv, column_offsets, dense_conv, pack_weight
 from .schedules.linear import LinearTile, choose_linear_tile, linear, pack_linear_weight
 from .schedules.pool import PoolTask, pool
-from .schedules.tile import Tile, choose_tile, is_gpu
+from .schedules.tile import Tile, choose_tile, depthwise_tile, is_gpu
 from .select import Choice, choose_lowering
 from .targets import Target
 from .zero_columns import kept_columns
@@ -95,6 +95,8 @@ class Legalizer:
         choice = choose_lowering(shape, self.target)
         batch = int(data.ty.shape[0])
         tile = choose_tile(shape.c_out, shape.output_hw, batch, self.target)
+        if shape.kind == "depthwise":
+            tile = depthwise_tile(tile, self.target)
         padding = (int(attrs.padding[0]), int(attrs.padding[1]))
         task = ConvTask(shape=shape, tile=tile, padding=padding, batch=batch)
         layer = Layer(kind="conv", shape=shape, choice=choice, tile=tile, batch=batch)

@@ -43,3 +43,11 @@ def test_rows_are_at_least_as_long_as_asked():
 def test_every_cell_is_interior_or_halo():
     layout = Layout(shape=(1, 2, 3, 4), halo=(1, 2), row=8, slack=5)
     assert layout.halo_cells().size + 24 == layout.elements - 5
+
+
+def test_aligned_rows_begin_at_multiples_and_keep_their_halo():
+    layout = Layout(shape=(1, 2, 5, 7), halo=(1, 1), align=4)
+    assert (layout.pitch, layout.lead) == (8, 12)
+    assert all(stride % 4 == 0 for stride in layout.strides[:3])
+    assert Layout(shape=(1, 2, 5, 7), align=4).is_plain
+    assert layout.halo_cells().size + 70 == layout.elements
