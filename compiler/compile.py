@@ -16,6 +16,8 @@ import onnx
 from onnx import numpy_helper
 
 from ..device.package_format import Buffer, Kernel, Package, Step, write_package
+from .code_generation import build_kernels
+from .device_functions import with_layouts
 from .errors import CompileError
 from .execution_plan import ALIGNMENT_BYTES, MemoryPlan, plan_memory, step_bytes
 from .importer import ImportedModel, import_onnx
@@ -23,7 +25,6 @@ from .latency_model import CALIBRATED
 from .layout import Layout
 from .legalize import weight_key
 from .lower import LoweredNetwork, LoweredStep, Tensor, lower
-from .opencl import build_kernels, with_layouts
 from .schedules.halo import clear_cells
 from .targets import Target
 
@@ -126,7 +127,7 @@ def _clear_halos_first(network: LoweredNetwork, plan: MemoryPlan, target: Target
         data=plan.halo_cells,
     )
     function = with_layouts(clear_cells(plan.halo_cells.size, elements), [None, None])
-    (kernel,) = build_kernels(function, target.tvm_target(), name="clear_halos").kernels
+    (kernel,) = build_kernels(function, target, name="clear_halos").kernels
     by_name = {"a0": region, "a1": table}
     step = LoweredStep(
         kernel=kernel,
@@ -184,7 +185,7 @@ def _package(
     imported: ImportedModel, network: LoweredNetwork, plan: MemoryPlan, infos: tuple[StepInfo, ...], target: Target
 ) -> Package:
     index = {tensor: number for number, tensor in enumerate(plan.tensors)}
-    kernels: dict[str, int] = {}
+    kernels: dict[str | bytes, int] = {}
     steps = []
     for step, info in zip(network.steps, infos, strict=True):
         kernel = kernels.setdefault(step.kernel.source, len(kernels))
@@ -204,6 +205,7 @@ def _package(
     given, expected = _verification(imported)
     return Package(
         target=target.name,
+        backend=target.backend,
         arena_bytes=plan.arena_bytes,
         buffers=tuple(map(_buffer, plan.tensors, plan.offsets)),
         steps=tuple(steps),

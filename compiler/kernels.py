@@ -1,4 +1,4 @@
-"""A fused PrimFunc becomes kernels: layer schedule, tensor layouts, OpenCL; equal functions are built once."""
+"""A fused PrimFunc becomes kernels: layer schedule, tensor layouts, code; equal functions are built once."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ import tvm_ffi
 from tvm import s_tir, tirx
 from tvm.s_tir.schedule import SBlockRV, ScheduleError
 
+from .code_generation import KernelGroup, build_kernels
+from .device_functions import with_layouts
 from .errors import CompileError
 from .layout import Layout
 from .legalize import LAYER_ANNOTATION, Layer
-from .opencl import KernelGroup, build_kernels, with_layouts
 from .schedules.conv import schedule_conv
 from .schedules.epilogue import root_blocks
 from .schedules.generic import schedule_generic
@@ -59,7 +60,7 @@ class KernelBuilder:
             scheduled = self._schedule(schedule, unmarked, layer, anchor, layouts[-1], name)
             # Layouts come after the schedule: a private copy of a tensor must not inherit its strides.
             strided = with_layouts(scheduled, layouts)
-            self._built[key] = build_kernels(strided, self.target.tvm_target(), name=name)
+            self._built[key] = build_kernels(strided, self.target, name=name)
         return self._built[key], layer
 
     def _take_layer(self, schedule: s_tir.Schedule) -> tuple[Layer | None, SBlockRV | None]:

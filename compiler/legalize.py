@@ -15,9 +15,10 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 import tvm
-from tvm import relax, te
+from tvm import relax, te, topi
 
 from .activation_layouts import VIEW_OPERATORS, ActivationLayouts, static_shape
+from .errors import CompileError
 from .latency_model import modelled_kernels
 from .layer_shape import LayerShape
 from .schedules.conv import ConvTask, column_conv, column_offsets, dense_conv, pack_weight
@@ -162,8 +163,34 @@ class Legalizer:
         if not isinstance(weight, tvm.ir.GenericConst) or len(shape) != 2 or weight.value.numpy().ndim != 2:
             return _default(builder, call)
         values = weight.value.numpy()
+        name = self._name(values, "linear")
+        parts = [self._linear(builder, data, part, name) for part in self._fitting_parts(values)]
+        if len(parts) == 1:
+            return parts[0]
+        outputs = [builder.emit(part) for part in parts]
+        return builder.call_te(topi.concatenate, outputs, axis=1, primfunc_name_hint="join")
+
+    def _fitting_parts(self, values: npt.NDArray[np.float32]) -> list[npt.NDArray[np.float32]]:
+        """A linear weight ``(in, out)`` by output features, in parts that are buffers the target can have."""
+        count = 1
+        while True:
+            parts = np.array_split(values, count, axis=1)
+            tile = choose_linear_tile(parts[0].shape[1], self.target)
+            step = tile.vectors * tile.lanes * tile.work_items
+            if -(-parts[0].shape[1] // step) * step * values.shape[0] * values.itemsize <= self.target.max_buffer_bytes:
+                return parts
+            if count == values.shape[1]:
+                raise CompileError(
+                    f"a linear layer with {values.shape[0]} inputs needs larger buffers than {self.target.name} has "
+                    f"({self.target.max_buffer_bytes} bytes)"
+                )
+            count += 1
+
+    def _linear(
+        self, builder: relax.BlockBuilder, data: relax.Expr, values: npt.NDArray[np.float32], name: str
+    ) -> relax.Expr:
         layer_shape = LayerShape(
-            name=self._name(values, "linear"),
+            name=name,
             kind="linear",
             c_in=values.shape[0],
             c_out=values.shape[1],
@@ -178,7 +205,8 @@ class Legalizer:
         )
         choice = choose_lowering(layer_shape, self.target)
         tile = choose_linear_tile(values.shape[1], self.target)
-        attrs = self._add(Layer(kind="linear", shape=layer_shape, choice=choice, tile=tile, batch=shape[0]))
+        batch = static_shape(data)[0]
+        attrs = self._add(Layer(kind="linear", shape=layer_shape, choice=choice, tile=tile, batch=batch))
         packed = relax.const(pack_linear_weight(values, tile))
         return _call_te(builder, lambda x, w: linear(x, w, values.shape[1], attrs), [data, packed], "linear")
 

@@ -1,6 +1,6 @@
 """A Relax module becomes a straight line of kernels over tensors.
 
-    decompose, fold -> legalize (`legalize`) -> fuse (TVM) -> per call: layouts, schedule, OpenCL (`opencl`)
+    decompose, fold -> legalize (`legalize`) -> fuse (TVM) -> per call: layouts, schedule, code (`code_generation`)
 
 Equal functions are built once. Reshapes of plain tensors become views and cost nothing.
 """
@@ -16,11 +16,11 @@ import tvm
 from tvm import relax, te, tirx
 
 from .activation_layouts import VIEW_OPERATORS, ActivationLayouts, find_layouts
+from .device_functions import DeviceKernel
 from .errors import CompileError, UnsupportedOpError
 from .kernels import KernelBuilder
 from .layout import Layout
 from .legalize import Layer, Legalizer
-from .opencl import DeviceKernel
 from .targets import Target
 
 __all__ = ["LoweredNetwork", "LoweredStep", "Tensor", "lower"]

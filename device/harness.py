@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .devices import Device, TimingOptions
-from .package_format import read_package
+from .package_format import Package, PackageError, read_package
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,6 +110,7 @@ def measure(
     options = TimingOptions(
         runs=runs, warmup=warmup, max_seconds=max_seconds, profile_runs=profile_runs, tolerance=tolerance
     )
+    _check_backend(package, device)
     before = device.state()
     raw = device.time(path, options)
     p50, p90 = (float(value) for value in np.percentile(raw.single_ms, (50, 90)))
@@ -133,6 +134,14 @@ def measure(
     )
 
 
+def _check_backend(package: Package, device: Device) -> None:
+    if device.info.backend != package.backend:
+        raise PackageError(
+            f"a package for {package.target} ({package.backend}) cannot run on {device.id}, which takes "
+            f"{device.info.backend}: choose another device, or compile for host-{device.info.backend}"
+        )
+
+
 def _median(samples: Sequence[float]) -> float | None:
     return float(np.median(samples)) if samples else None
 
@@ -153,6 +162,7 @@ def run_inputs(package_path: Path | str, device: Device, inputs: NDArray[Any]) -
         PackageError, CandidateError, DeviceError: As for :func:`measure`.
     """
     package = read_package(package_path)
+    _check_backend(package, device)
     if len(package.inputs) != 1 or len(package.outputs) != 1:
         raise ValueError(
             f"{package_path} has {len(package.inputs)} inputs and {len(package.outputs)} outputs, not one each"

@@ -1,10 +1,10 @@
 import itertools
 
 import numpy as np
+from act.compiler.device_functions import DeviceKernel
 from act.compiler.execution_plan import ALIGNMENT_BYTES, plan_memory, step_bytes
 from act.compiler.layout import Layout
 from act.compiler.lower import LoweredNetwork, LoweredStep, Tensor
-from act.compiler.opencl import DeviceKernel
 
 KERNEL = DeviceKernel(name="k", source="", global_size=(1, 1, 1), local_size=(1, 1, 1), arguments=())
 
