@@ -130,10 +130,9 @@ def open_device(device_id: str) -> Device:
 
     kind = device_id.partition(":")[0]
     if kind == "adb":
-        raise DeviceError(
-            f"device {device_id!r} is a phone: this version cannot reach phones over adb yet; "
-            "compile for it, and measure on a local device (see 'act devices list')"
-        )
+        from .adb.phones import open_phone
+
+        return open_phone(device_id)
     reports = probe_libraries()
     known = {info.id: info for report in reports for info in report.devices}
     if device_id in known:

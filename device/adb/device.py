@@ -1,0 +1,178 @@
+"""A phone as a device: every call holds the phone's lock, follows the policies, and tidies up behind itself."""
+
+import contextlib
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..devices import Backend, RawTiming, TimingOptions
+from ..errors import CandidateError, DeviceError, NoDeviceError
+from ..runner import device_fields, raw_timing, timing_arguments
+from .client import AdbClient
+from .failures import Patience, PhoneError, follow_policy
+from .lock import lock_phone
+from .phone import PhoneInfo, PhoneProperties, check_state, describe_phone, read_state
+from .runner import PhoneRunner, runner_for
+
+Result = TypeVar("Result")
+RUN_TIMEOUT_S: Final = 300.0  # a first run compiles every kernel
+_BACKENDS: Final[tuple[Backend, ...]] = ("opencl", "vulkan")
+# Some phones keep what their libOpenCL needs where a plain program does not look.
+_ENVIRONMENTS: Final[tuple[dict[str, str], ...]] = ({}, {"LD_LIBRARY_PATH": "/vendor/lib64:/system/vendor/lib64"})
+
+
+class AdbDevice:
+    """One phone.
+
+    Args:
+        client: How to reach it.
+        device_id: ``adb:SERIAL``, as it was asked for.
+        properties: What it is.
+        patience: Waits between attempts.
+        run_timeout_s: Time for a command on the phone, beyond what it is asked to take.
+        sleep: How to wait.
+    """
+
+    def __init__(
+        self,
+        client: AdbClient,
+        *,
+        device_id: str,
+        properties: PhoneProperties,
+        patience: Patience | None = None,
+        run_timeout_s: float = RUN_TIMEOUT_S,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._client, self._id, self.properties = client, device_id, properties
+        self._patience, self._run_timeout_s, self._sleep = patience or Patience(), run_timeout_s, sleep
+        self._info: PhoneInfo | None = None
+        self._environment: dict[str, str] = {}
+
+    @property
+    def id(self) -> str:
+        """``adb:SERIAL``."""
+        return self._id
+
+    @property
+    def info(self) -> PhoneInfo:
+        """The phone's GPU; the first use runs the runner there.
+
+        Raises:
+            NoDeviceError: If it has neither OpenCL nor Vulkan.
+            DeviceError: If the phone failed.
+        """
+        if self._info is None:
+            self._info = self._guarded(self._describe)
+        return self._info
+
+    def verify(self, package: Path, *, tolerance: float = 1e-3) -> float:
+        """Run the verification input; return the error relative to the largest output."""
+
+        def work(runner: PhoneRunner) -> float:
+            path = runner.install(package, "package")
+            return float(self._call(runner, "verify", path, "--tolerance", repr(tolerance))["verified_error"])
+
+        return self._guarded(work)
+
+    def time(self, package: Path, options: TimingOptions) -> RawTiming:
+        """Verify and measure, between two looks at the phone's state.
+
+        Raises:
+            MeasurementError: If the phone is hot, throttled or busy, and stays so.
+            UnusablePhoneError: If its settings or its connection forbid timing.
+        """
+
+        def work(runner: PhoneRunner) -> RawTiming:
+            check_state(self._client.serial, read_state(self._client))
+            path = runner.install(package, "package")
+            arguments = timing_arguments(options)
+            result = self._call(runner, "time", path, *arguments, extra_s=10 * options.max_seconds)
+            after = read_state(self._client)
+            # That the GPU was busy just now is our own doing.
+            check_state(self._client.serial, replace(after, gpu_busy_percent=None))
+            return raw_timing(result)
+
+        return self._guarded(work)
+
+    def run(self, package: Path, inputs: NDArray[np.float32], output_values: int) -> NDArray[np.float32]:
+        """Run each row of ``inputs`` through the package."""
+        size = 4 * len(inputs) * output_values
+
+        def work(runner: PhoneRunner) -> NDArray[np.float32]:
+            with tempfile.TemporaryDirectory(prefix="act-run-") as name:
+                source, output = Path(name) / "input", Path(name) / "output"
+                np.ascontiguousarray(inputs, dtype="<f4").tofile(source)
+                path = runner.install(package, "package")
+                runner.run(path, source, output, output_bytes=size, extra_s=float(len(inputs)))
+                values = np.fromfile(output, dtype="<f4").astype(np.float32, copy=False)
+            return values.reshape(len(inputs), output_values)
+
+        return self._guarded(work)
+
+    def state(self) -> dict[str, Any]:
+        """Temperatures, clocks, battery, screen, and what of it forbids timing (``problems``)."""
+        state = follow_policy(
+            self._client.serial, lambda: read_state(self._client), patience=self._patience, sleep=self._sleep
+        )
+        return {**state.to_dict(), "problems": [problem.text for problem in state.problems()]}
+
+    def _call(self, runner: PhoneRunner, command: str, *arguments: str, extra_s: float = 0.0) -> dict[str, Any]:
+        result = runner.call(command, *arguments, extra_s=extra_s)
+        known = self._info
+        if known is not None and result["backend"] == known.interface:
+            found = result["device"]["driver"]
+            if found != known.driver:
+                raise DeviceError(f"{self.id} had driver {known.driver}, now {found}: list the devices again")
+        return result
+
+    def _guarded(self, work: Callable[[PhoneRunner], Result]) -> Result:
+        """Do something with the phone for ourselves, as often as the policies say."""
+        serial, boots = self._client.serial, set[str]()
+
+        def attempt() -> Result:
+            runner = PhoneRunner(
+                self._client,
+                runner_for(self.properties),
+                environment=self._environment,
+                timeout_s=self._run_timeout_s,
+            )
+            boots.add(runner.tidy())
+            if len(boots) > 1:
+                raise CandidateError(f"phone {serial}: it restarted while it ran this package", reason="crash")
+            try:
+                return work(runner)
+            finally:
+                with contextlib.suppress(PhoneError):  # what is left now goes at the next contact
+                    runner.tidy()
+
+        with lock_phone(self.id):
+            return follow_policy(serial, attempt, patience=self._patience, sleep=self._sleep)
+
+    def _describe(self, runner: PhoneRunner) -> PhoneInfo:
+        problems = []
+        for backend in _BACKENDS:
+            for environment in _ENVIRONMENTS:
+                tried = PhoneRunner(
+                    self._client,
+                    runner_for(self.properties),
+                    environment=environment,
+                    timeout_s=self._run_timeout_s,
+                )
+                try:
+                    found = tried.call("devices", backend)["devices"]
+                except NoDeviceError as error:
+                    problems.append(str(error))
+                    continue
+                if found:
+                    self._environment = environment
+                    return describe_phone(self.id, self.properties, backend, device_fields(found[0]))
+        raise NoDeviceError(
+            f"phone {self._client.serial} offers programs neither OpenCL nor Vulkan: use another phone\n"
+            + "\n".join(dict.fromkeys(problems))
+        )

@@ -1,0 +1,164 @@
+"""Runs ``act-runner`` on a phone, and leaves there only files that a later run uses again.
+
+Everything lies in one folder of ``/data/local/tmp``, the only place where the shell's user may write and execute:
+``runner-SHA256`` and ``package-SHA256``, named and checked by content, and ``run-WORD`` with the process id, inputs and
+outputs of one run, which goes when the run ends, or at the next contact with the phone.
+"""
+
+import hashlib
+import os
+import secrets
+import signal
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from ..errors import CandidateError
+from ..runner import parse_result, raise_failure
+from .client import AdbClient, ShellResult
+from .failures import AdbTimeoutError, PhoneError, RunnerCrashError, TransientError, UnusablePhoneError
+from .phone import PhoneProperties
+
+FOLDER: Final = "/data/local/tmp/act"
+KEPT: Final = 8
+"""Packages (and runners) that stay on a phone, the newest ones."""
+_RESULT_BYTES: Final = 32 << 20
+_TIDY: Final = r"""
+mkdir -p "$1" && cd "$1" || exit 1
+for run in run-*; do
+  [ -d "$run" ] || continue
+  pid=$(cat "$run/pid" 2>/dev/null)
+  if [ -n "$pid" ] && grep -q "$1/runner-" "/proc/$pid/cmdline" 2>/dev/null; then kill -9 "$pid"; fi
+  rm -rf "$run"
+done
+rm -f ./*.part-*
+for kind in runner package; do
+  ls -t | grep "^$kind-" | tail -n +"$2" | while read -r name; do rm -f "$name"; done
+done
+cat /proc/sys/kernel/random/boot_id 2>/dev/null
+exit 0
+"""
+_RUN: Final = 'mkdir -p "$1" && echo $$ >"$1/pid" && cd "$1" && shift && exec "$@"'
+
+
+def runner_for(properties: PhoneProperties) -> Path:
+    """The runner that a phone can execute: ``$ACT_PHONE_RUNNER``, else one built for the best of its ABIs.
+
+    Raises:
+        UnusablePhoneError: If there is no runner for its ABIs.
+        RunnerBuildError: If it cannot be built here.
+    """
+    chosen = os.environ.get("ACT_PHONE_RUNNER")
+    if chosen:
+        return Path(chosen)
+    from ..runtime.android import ANDROID_ABIS, build_android
+
+    abi = next((abi for abi in properties.abis if abi in ANDROID_ABIS), None)
+    if abi is None:
+        raise UnusablePhoneError(
+            properties.serial,
+            f"it runs programs for {', '.join(properties.abis) or 'no known ABI'}, the runner is made for "
+            f"{' and '.join(ANDROID_ABIS)}: use another phone",
+        )
+    return build_android(abi).runner
+
+
+class PhoneRunner:
+    """The runner on one phone.
+
+    Args:
+        client: The phone.
+        runner: The program here.
+        environment: Variables that it needs there.
+        timeout_s: Time for a command, beyond what the command itself is asked to take.
+    """
+
+    def __init__(
+        self, client: AdbClient, runner: Path, *, environment: dict[str, str] | None = None, timeout_s: float
+    ) -> None:
+        self._client, self._runner, self._timeout_s = client, runner, timeout_s
+        self._environment = environment or {}
+
+    def tidy(self) -> str:
+        """Stop and remove what earlier runs left behind; return the phone's boot id.
+
+        Raises:
+            PhoneError: If the phone does not answer, or is full.
+        """
+        return self._client.script(_TIDY, FOLDER, str(KEPT + 1)).strip()
+
+    def install(self, file: Path, kind: str) -> str:
+        """The path of a file on the phone, copied unless it is there with the same content.
+
+        Args:
+            file: Here.
+            kind: ``runner`` or ``package``.
+        """
+        digest = hashlib.sha256(file.read_bytes()).hexdigest()
+        target = f"{FOLDER}/{kind}-{digest}"
+        # The newest are kept, so one that is used again becomes new.
+        found = self._client.script('sha256sum "$1" 2>/dev/null && touch "$1"; exit 0', target)
+        if found.split(" ")[0] != digest:
+            self._client.push(file, target, executable=kind == "runner")
+        return target
+
+    def call(self, command: str, *arguments: str, extra_s: float = 0.0) -> dict[str, Any]:
+        """Run a command on an installed package, or ``devices``, and return the fields of its result.
+
+        Raises:
+            PackageError, NoDeviceError, CandidateError: As for a local runner; a run that hangs is the candidate's
+                fault if the phone still answers.
+            PhoneError: If the phone failed, the runner crashed, or its result did not arrive whole.
+        """
+        return self._call(self.new_folder(), command, *arguments, extra_s=extra_s)
+
+    def run(self, package: str, inputs: Path, output: Path, *, output_bytes: int, extra_s: float) -> None:
+        """Run inputs from a file through a package and write the outputs to another."""
+        folder = self.new_folder()
+        there, back = f"{folder}/input", f"{folder}/output"
+        self._client.script('mkdir -p "$1"', folder)
+        self._client.push(inputs, there)
+        self._call(folder, "run", package, "--input", there, "--output", back, extra_s=extra_s)
+        self._client.pull(back, output, size=output_bytes)
+
+    @staticmethod
+    def new_folder() -> str:
+        """A name for a run."""
+        return f"{FOLDER}/run-{secrets.token_hex(8)}"
+
+    def _call(self, folder: str, command: str, *arguments: str, extra_s: float) -> dict[str, Any]:
+        nonce = secrets.token_hex(8)
+        variables = [f"{name}={value}" for name, value in self._environment.items()]
+        program = [*(["env", *variables] if variables else []), self.install(self._runner, "runner")]
+        full = ["sh", "-c", _RUN, "act", folder, *program, command, *arguments, "--nonce", nonce]
+        timeout_s = self._timeout_s + extra_s
+        try:
+            ended = self._client.shell(full, timeout_s=timeout_s, output_bytes=_RESULT_BYTES)
+        except AdbTimeoutError as error:
+            self._stop_hung(command, timeout_s, error)
+            raise
+        result = parse_result(ended.output, nonce)
+        if result is None:
+            raise self._no_result(command, ended)
+        raise_failure(result)
+        return result
+
+    def _stop_hung(self, command: str, timeout_s: float, error: AdbTimeoutError) -> None:
+        """A phone that still answers was not the one that hung."""
+        try:
+            self.tidy()
+        except PhoneError:
+            raise error from None
+        raise CandidateError(
+            f"phone {self._client.serial}: the runner did not finish '{command}' within {timeout_s:g} s and was stopped",
+            reason="hang",
+        ) from error
+
+    def _no_result(self, command: str, ended: ShellResult) -> PhoneError:
+        serial, log = self._client.serial, (ended.errors.strip() or ended.output.strip())[-1000:]
+        if ended.exit_code in (126, 127) or "CANNOT LINK EXECUTABLE" in log:
+            return UnusablePhoneError(serial, f"it cannot start the runner: {log}")
+        if ended.exit_code > 128:
+            name = signal.strsignal(ended.exit_code - 128) or f"signal {ended.exit_code - 128}"
+            return RunnerCrashError(serial, f"the runner crashed at '{command}' ({name})\n{log}")
+        return TransientError(serial, f"the runner gave no whole result at '{command}' (exit code {ended.exit_code})")
