@@ -26,6 +26,11 @@ from .program import AdbProgram
 CALL_TIMEOUT_S: Final = 15.0
 OUTPUT_BYTES: Final = 1 << 20
 _BYTES_PER_SECOND: Final = 1 << 20  # a slow cable
+_RENAME_WHOLE: Final = r"""
+sum=$(sha256sum <"$1") && size=$(stat -c %s "$1") || exit 1
+echo "${sum%% *} $size"
+if [ "${sum%% *}" = "$3" ] && [ "$size" = "$4" ]; then chmod "$5" "$1" && mv -f "$1" "$2"; fi
+"""
 _STATE_NAMES: Final = "device|offline|unauthorized|authorizing|connecting|recovery|sideload|bootloader|rescue|host"
 
 
@@ -91,16 +96,22 @@ def _parse_attached(line: str) -> AttachedPhone | None:
 class AdbClient:
     """One phone through one adb program.
 
+    Args:
+        adb: The program.
+        serial: The phone.
+        timeout_s: Time for a call, where none is given.
+
     Raises:
         DeviceError: If the serial is not safe to use.
     """
 
-    def __init__(self, adb: AdbProgram, serial: str) -> None:
+    def __init__(self, adb: AdbProgram, serial: str, *, timeout_s: float = CALL_TIMEOUT_S) -> None:
         self.adb = adb
         self.serial = check_serial(serial)
+        self._timeout_s = timeout_s
 
     def shell(
-        self, arguments: Sequence[str], *, timeout_s: float = CALL_TIMEOUT_S, output_bytes: int = OUTPUT_BYTES
+        self, arguments: Sequence[str], *, timeout_s: float | None = None, output_bytes: int = OUTPUT_BYTES
     ) -> ShellResult:
         """Run a command on the phone and wait for its end.
 
@@ -115,9 +126,9 @@ class AdbClient:
         """
         marker = f"ACT-EXIT-{secrets.token_hex(8)}"
         command = f"{shlex.join(arguments)}; act_code=$?; printf '\\n%s %d\\n' {marker} $act_code; exit $act_code"
-        ended = _call(
-            self.adb, ["-s", self.serial, "shell", command], serial=self.serial, timeout_s=timeout_s, limit=output_bytes
-        )
+        call = ["-s", self.serial, "shell", command]
+        limit_s = self._timeout_s if timeout_s is None else timeout_s
+        ended = _call(self.adb, call, serial=self.serial, timeout_s=limit_s, limit=output_bytes)
         output = ended.output.decode(errors="replace").replace("\r\n", "\n")
         errors = ended.errors.decode(errors="replace").replace("\r\n", "\n")
         match = re.search(rf"\n{marker} (\d{{1,3}})\n", output)
@@ -125,13 +136,13 @@ class AdbClient:
             raise classify_failure(self.serial, ended.code, f"{errors}\n{output[-2000:]}")
         return ShellResult(exit_code=int(match[1]), output=output[: match.start()], errors=errors)
 
-    def script(self, text: str, *arguments: str, timeout_s: float = CALL_TIMEOUT_S) -> str:
+    def script(self, text: str, *arguments: str) -> str:
         """Run a script of ours, with arguments as ``$1`` …, and return its output.
 
         Raises:
             PhoneError: If it fails, by what it says.
         """
-        result = self.shell(["sh", "-c", text, "act", *arguments], timeout_s=timeout_s)
+        result = self.shell(["sh", "-c", text, "act", *arguments])
         if result.exit_code != 0:
             raise classify_failure(self.serial, result.exit_code, f"{result.errors}\n{result.output[-2000:]}")
         return result.output
@@ -147,10 +158,7 @@ class AdbClient:
         part = f"{target}.part-{secrets.token_hex(8)}"
         try:
             self._transfer(["push", str(source.absolute()), part], size=len(content))
-            self._check_sent(part, content)
-            self.script(
-                'chmod "$3" "$1" && mv -f "$1" "$2"', part, target, "755" if executable else "644"
-            )
+            self._rename_whole(part, target, content, mode="755" if executable else "644")
         except PhoneError:
             with contextlib.suppress(PhoneError):
                 self.remove(part)
@@ -179,19 +187,20 @@ class AdbClient:
         self.script('rm -rf -- "$1"', path)
 
     def _transfer(self, arguments: list[str], *, size: int) -> None:
-        timeout_s = 2 * CALL_TIMEOUT_S + size / _BYTES_PER_SECOND
+        timeout_s = 2 * self._timeout_s + size / _BYTES_PER_SECOND
         ended = _call(self.adb, ["-s", self.serial, *arguments], serial=self.serial, timeout_s=timeout_s)
         if ended.code != 0:
             text = (ended.errors + b"\n" + ended.output).decode(errors="replace")
             raise classify_failure(self.serial, ended.code, text)
 
-    def _check_sent(self, part: str, content: bytes) -> None:
-        said = self.script('sha256sum "$1" && stat -c %s "$1"', part).split()
-        expected = hashlib.sha256(content).hexdigest(), str(len(content))
-        if len(said) < 3 or (said[0], said[-1]) != expected:
+    def _rename_whole(self, part: str, target: str, content: bytes, *, mode: str) -> None:
+        expected = hashlib.sha256(content).hexdigest()
+        said = self.script(_RENAME_WHOLE, part, target, expected, str(len(content)), mode).split()
+        if said != [expected, str(len(content))]:
             raise TransientError(
                 self.serial,
-                f"a file of {len(content)} bytes arrived damaged: SHA-256 {' '.join(said)[:90]!r} there, {expected[0]} here",
+                f"a file of {len(content)} bytes arrived damaged: there it has SHA-256 and size {' '.join(said)[:90]!r}, "
+                f"here {expected}",
             )
 
 

@@ -75,8 +75,8 @@ class AdbDevice:
         """Run the verification input; return the error relative to the largest output."""
 
         def work(runner: PhoneRunner) -> float:
-            path = runner.install(package, "package")
-            return float(self._call(runner, "verify", path, "--tolerance", repr(tolerance))["verified_error"])
+            result = self._check_driver(runner.call("verify", package, "--tolerance", repr(tolerance)))
+            return float(result["verified_error"])
 
         return self._guarded(work)
 
@@ -90,13 +90,12 @@ class AdbDevice:
 
         def work(runner: PhoneRunner) -> RawTiming:
             check_state(self._client.serial, read_state(self._client))
-            path = runner.install(package, "package")
             arguments = timing_arguments(options)
-            result = self._call(runner, "time", path, *arguments, extra_s=10 * options.max_seconds)
+            result = runner.call("time", package, *arguments, extra_s=10 * options.max_seconds)
             after = read_state(self._client)
             # That the GPU was busy just now is our own doing.
             check_state(self._client.serial, replace(after, gpu_busy_percent=None))
-            return raw_timing(result)
+            return raw_timing(self._check_driver(result))
 
         return self._guarded(work)
 
@@ -108,8 +107,7 @@ class AdbDevice:
             with tempfile.TemporaryDirectory(prefix="act-run-") as name:
                 source, output = Path(name) / "input", Path(name) / "output"
                 np.ascontiguousarray(inputs, dtype="<f4").tofile(source)
-                path = runner.install(package, "package")
-                runner.run(path, source, output, output_bytes=size, extra_s=float(len(inputs)))
+                runner.run(package, source, output, output_bytes=size, extra_s=float(len(inputs)))
                 values = np.fromfile(output, dtype="<f4").astype(np.float32, copy=False)
             return values.reshape(len(inputs), output_values)
 
@@ -122,13 +120,11 @@ class AdbDevice:
         )
         return {**state.to_dict(), "problems": [problem.text for problem in state.problems()]}
 
-    def _call(self, runner: PhoneRunner, command: str, *arguments: str, extra_s: float = 0.0) -> dict[str, Any]:
-        result = runner.call(command, *arguments, extra_s=extra_s)
-        known = self._info
-        if known is not None and result["backend"] == known.interface:
-            found = result["device"]["driver"]
-            if found != known.driver:
-                raise DeviceError(f"{self.id} had driver {known.driver}, now {found}: list the devices again")
+    def _check_driver(self, result: dict[str, Any]) -> dict[str, Any]:
+        """A driver that was replaced is another device."""
+        known, found = self._info, result["device"]["driver"]
+        if known is not None and result["backend"] == known.interface and found != known.driver:
+            raise DeviceError(f"{self.id} had driver {known.driver}, now {found}: list the devices again")
         return result
 
     def _guarded(self, work: Callable[[PhoneRunner], Result]) -> Result:
@@ -165,7 +161,7 @@ class AdbDevice:
                     timeout_s=self._run_timeout_s,
                 )
                 try:
-                    found = tried.call("devices", backend)["devices"]
+                    found = tried.devices(backend)
                 except NoDeviceError as error:
                     problems.append(str(error))
                     continue

@@ -87,59 +87,64 @@ class PhoneRunner:
         """
         return self._client.script(_TIDY, FOLDER, str(KEPT + 1)).strip()
 
-    def install(self, file: Path, kind: str) -> str:
-        """The path of a file on the phone, copied unless it is there with the same content.
-
-        Args:
-            file: Here.
-            kind: ``runner`` or ``package``.
-        """
-        digest = hashlib.sha256(file.read_bytes()).hexdigest()
-        target = f"{FOLDER}/{kind}-{digest}"
-        # The newest are kept, so one that is used again becomes new.
-        found = self._client.script('sha256sum "$1" 2>/dev/null && touch "$1"; exit 0', target)
-        if found.split(" ")[0] != digest:
-            self._client.push(file, target, executable=kind == "runner")
-        return target
-
-    def call(self, command: str, *arguments: str, extra_s: float = 0.0) -> dict[str, Any]:
-        """Run a command on an installed package, or ``devices``, and return the fields of its result.
+    def call(self, command: str, package: Path, *arguments: str, extra_s: float = 0.0) -> dict[str, Any]:
+        """Run a command on a package and return the fields of its result.
 
         Raises:
             PackageError, NoDeviceError, CandidateError: As for a local runner; a run that hangs is the candidate's
                 fault if the phone still answers.
             PhoneError: If the phone failed, the runner crashed, or its result did not arrive whole.
         """
-        return self._call(self.new_folder(), command, *arguments, extra_s=extra_s)
+        program, there = self._install(package)
+        return self._call(_new_folder(), program, [command, there, *arguments], extra_s=extra_s)
 
-    def run(self, package: str, inputs: Path, output: Path, *, output_bytes: int, extra_s: float) -> None:
+    def devices(self, backend: str) -> list[dict[str, Any]]:
+        """What the runner finds on the phone.
+
+        Raises:
+            NoDeviceError: If it finds no library.
+            PhoneError: As for :meth:`call`.
+        """
+        (program,) = self._install()
+        found: list[dict[str, Any]] = self._call(_new_folder(), program, ["devices", backend])["devices"]
+        return found
+
+    def run(self, package: Path, inputs: Path, output: Path, *, output_bytes: int, extra_s: float) -> None:
         """Run inputs from a file through a package and write the outputs to another."""
-        folder = self.new_folder()
-        there, back = f"{folder}/input", f"{folder}/output"
+        program, there = self._install(package)
+        folder = _new_folder()
+        source, back = f"{folder}/input", f"{folder}/output"
         self._client.script('mkdir -p "$1"', folder)
-        self._client.push(inputs, there)
-        self._call(folder, "run", package, "--input", there, "--output", back, extra_s=extra_s)
+        self._client.push(inputs, source)
+        self._call(folder, program, ["run", there, "--input", source, "--output", back], extra_s=extra_s)
         self._client.pull(back, output, size=output_bytes)
 
-    @staticmethod
-    def new_folder() -> str:
-        """A name for a run."""
-        return f"{FOLDER}/run-{secrets.token_hex(8)}"
+    def _install(self, *packages: Path) -> list[str]:
+        """The paths of runner and packages on the phone, copied unless they are there with the same content."""
+        files = {_cached_name(self._runner, "runner"): self._runner}
+        files |= {_cached_name(package, "package"): package for package in packages}
+        # The newest are kept, so what is used again becomes new.
+        found = self._client.script('for f; do sha256sum "$f" 2>/dev/null && touch "$f"; done; exit 0', *files)
+        present = {line.split(" ")[0] for line in found.splitlines()}
+        for target, file in files.items():
+            if target.rpartition("-")[2] not in present:
+                self._client.push(file, target, executable=file == self._runner)
+        return list(files)
 
-    def _call(self, folder: str, command: str, *arguments: str, extra_s: float) -> dict[str, Any]:
+    def _call(self, folder: str, program: str, command: list[str], *, extra_s: float = 0.0) -> dict[str, Any]:
         nonce = secrets.token_hex(8)
         variables = [f"{name}={value}" for name, value in self._environment.items()]
-        program = [*(["env", *variables] if variables else []), self.install(self._runner, "runner")]
-        full = ["sh", "-c", _RUN, "act", folder, *program, command, *arguments, "--nonce", nonce]
+        full = ["sh", "-c", _RUN, "act", folder, *(["env", *variables] if variables else []), program]
+        full += [*command, "--nonce", nonce]
         timeout_s = self._timeout_s + extra_s
         try:
             ended = self._client.shell(full, timeout_s=timeout_s, output_bytes=_RESULT_BYTES)
         except AdbTimeoutError as error:
-            self._stop_hung(command, timeout_s, error)
+            self._stop_hung(command[0], timeout_s, error)
             raise
         result = parse_result(ended.output, nonce)
         if result is None:
-            raise self._no_result(command, ended)
+            raise self._no_result(command[0], ended)
         raise_failure(result)
         return result
 
@@ -161,4 +166,12 @@ class PhoneRunner:
         if ended.exit_code > 128:
             name = signal.strsignal(ended.exit_code - 128) or f"signal {ended.exit_code - 128}"
             return RunnerCrashError(serial, f"the runner crashed at '{command}' ({name})\n{log}")
-        return TransientError(serial, f"the runner gave no whole result at '{command}' (exit code {ended.exit_code})")
+        return TransientError(serial, f"the runner gave no whole result at '{command}' (exit code {ended.exit_code})\n{log}".rstrip())
+
+
+def _new_folder() -> str:
+    return f"{FOLDER}/run-{secrets.token_hex(8)}"
+
+
+def _cached_name(file: Path, kind: str) -> str:
+    return f"{FOLDER}/{kind}-{hashlib.sha256(file.read_bytes()).hexdigest()}"

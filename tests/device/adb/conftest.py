@@ -4,20 +4,19 @@ import os
 import shutil
 import socket
 import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 from act.device.adb.client import AdbClient, list_attached
+from act.device.adb.device import AdbDevice
 from act.device.adb.failures import Patience
-from act.device.adb.phones import open_phone
+from act.device.adb.phone import read_properties
 from act.device.adb.program import find_adb
 from act.device.package_format import write_package
 
 from .emulated_phone import EmulatedPhone
+from .table_of_times import RUNNER
 
-TABLE_RUNNER = Path(__file__).with_name("table_runner.py")
-NO_WAITING = Patience(retry_s=(0.0, 0.0), cool_down_s=(0.0, 0.0))
+PATIENCE = Patience(retry_s=(1.0, 2.0), cool_down_s=(30.0, 60.0))
 
 
 @pytest.fixture(scope="session")
@@ -58,13 +57,23 @@ def run_adb(private_adb):
 
 
 @pytest.fixture
+def reconnect(run_adb):
+    """Plug a phone in again (adb does so by itself after a while)."""
+
+    def again(phone):
+        run_adb("disconnect", phone.address)
+        run_adb("connect", phone.address)
+
+    return again
+
+
+@pytest.fixture
 def make_phone(run_adb, tmp_path):
     """Connect emulated phones; by default they answer with times from a table, without a GPU."""
     phones = []
 
-    def make(*, table=None, environment=None, connect=True, **options):
-        values = {"ACT_TABLE": str(table or "1.0"), "ACT_PYTHONPATH": os.pathsep.join(sys.path), **(environment or {})}
-        phone = EmulatedPhone(tmp_path / f"phone-{len(phones)}", environment=values, **options)
+    def make(*, connect=True, **options):
+        phone = EmulatedPhone(tmp_path / f"phone-{len(phones)}", **options)
         phones.append(phone)
         if connect:
             run_adb("connect", phone.address)
@@ -87,19 +96,40 @@ def client(private_adb, phone):
 
 
 @pytest.fixture
-def table_runner(monkeypatch):
+def table_runner(monkeypatch, tmp_path):
     """Phones get the program that answers from a table."""
-    monkeypatch.setenv("ACT_PHONE_RUNNER", str(TABLE_RUNNER))
-    return TABLE_RUNNER
+    program = tmp_path / "table-runner"
+    program.write_text(RUNNER)
+    monkeypatch.setenv("ACT_PHONE_RUNNER", str(program))
+    return program
 
 
 @pytest.fixture
-def open_patiently(table_runner):
-    """Open a phone that waits for nothing, and note what it would have waited."""
+def waits():
+    """What devices would have waited, in seconds."""
+    return []
 
-    def open_one(phone, **options):
-        device = open_phone(f"adb:{phone.serial}")
-        return device.with_patience(NO_WAITING, **options)
+
+@pytest.fixture
+def open_phone_now(private_adb, table_runner, waits):
+    """A phone as a device that notes its waits instead of waiting."""
+
+    def open_one(phone, *, run_timeout_s=20.0, call_timeout_s=10.0, on_wait=None):
+        client = AdbClient(private_adb, phone.serial, timeout_s=call_timeout_s)
+
+        def sleep(seconds):
+            waits.append(seconds)
+            if on_wait is not None:
+                on_wait()
+
+        return AdbDevice(
+            client,
+            device_id=f"adb:{phone.serial}",
+            properties=read_properties(client),
+            patience=PATIENCE,
+            run_timeout_s=run_timeout_s,
+            sleep=sleep,
+        )
 
     return open_one
 

@@ -6,6 +6,7 @@ Commands run in this machine's shell, with the phone's paths put in place and pr
 
 import contextlib
 import os
+import shlex
 import shutil
 import signal
 import socket
@@ -19,6 +20,7 @@ from pathlib import Path
 
 from . import galaxy_s10
 from .file_sync import serve_sync
+from .table_of_times import Table, result_line
 from .transport import Connection, Stream
 
 MAPPED = (b"/data/local/tmp", b"/sys/class/kgsl", b"/proc/sys/kernel/random/boot_id")
@@ -37,14 +39,20 @@ class EmulatedPhone:
 
     Args:
         root: An empty folder for its files.
-        environment: Added for every command: how the runner finds OpenCL, or its table of times.
+        table: Times of kernels for the stand-in of the runner, see ``table_of_times``; None for a real runner.
+        environment: Added for every command: how a real runner finds OpenCL.
         features: What its adbd can do; without ``shell_v2`` there are no exit codes.
     """
 
     def __init__(
-        self, root: Path, *, environment: dict[str, str] | None = None, features: str = "shell_v2,cmd,stat_v2,ls_v2"
+        self,
+        root: Path,
+        *,
+        table: Table | None = 1.0,
+        environment: dict[str, str] | None = None,
+        features: str = "shell_v2,cmd,stat_v2,ls_v2",
     ) -> None:
-        self.root, self.features = root, features
+        self.root, self.table, self.features = root, table, features
         self.properties = dict(galaxy_s10.PROPERTIES)
         self.authorised, self.reachable = True, True
         self.commands: list[str] = []
@@ -203,8 +211,9 @@ class EmulatedPhone:
 
     def _serve_shell(self, command: str, stream: Stream, *, framed: bool) -> None:
         self.commands.append(command)
-        is_run = "act/runner-" in command and "/package-" in command
+        is_run = "--nonce" in command and "/package-" in command
         fault = next((name for name in RUN_FAULTS if is_run and self.take(name)), None)
+        self._prepare(command, hold=fault in ("drop_in_run", "hang", "crash", "reboot"))
         process = self._start(command)
         if fault in ("drop_in_run", "hang", "crash", "reboot"):
             self._disturb(fault, stream)
@@ -223,6 +232,20 @@ class EmulatedPhone:
         code = process.wait()
         if framed:
             stream.write(struct.pack("<BIB", _EXIT, 1, code % 256 if code >= 0 else 128 - code))
+
+    def _prepare(self, command: str, *, hold: bool) -> None:
+        """Work out what the runner's stand-in will say, and whether it is to wait."""
+        if self.table is None or "--nonce" not in command:
+            return
+        words = shlex.split(command.partition(";")[0])
+        program = next(index for index, word in enumerate(words) if "act/runner-" in word)
+        line = result_line(self.table, words[program + 1 :], self.locate)
+        self._answer(f"result-{words[-1]}", line)
+        holding = self.root / "answers" / "hold"
+        if hold:
+            holding.touch()
+        else:
+            holding.unlink(missing_ok=True)
 
     def _start(self, command: str) -> "subprocess.Popen[bytes]":
         text = command.encode()

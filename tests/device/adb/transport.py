@@ -107,6 +107,7 @@ class Connection(threading.Thread):
         serve: Callable[[str, Stream], None],
     ) -> None:
         super().__init__(daemon=True)
+        channel.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._channel, self._banner, self._authorised, self._serve = channel, banner, authorised, serve
         self._sending = threading.Lock()
         self._streams: dict[int, Stream] = {}

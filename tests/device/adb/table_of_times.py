@@ -1,0 +1,94 @@
+"""What act-runner would say on a phone whose kernels take the times of a table.
+
+The table is microseconds for every kernel, or microseconds by kernel key (of the latency database) or kernel name, with
+``*`` for the rest. One inference takes the sum of its kernels, and every sample is the same, so that a search repeats.
+Outputs are not computed: ``verify`` finds what the package expects, ``run`` writes zeros.
+"""
+
+import json
+import zlib
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from act.device.database import kernel_key
+from act.device.package_format import Package, read_package
+
+RUNNER = """#!/bin/sh
+# Stands in for act-runner: the phone has worked out the result beforehand.
+for word; do nonce=$word; done
+while [ -e "$PHONE/answers/hold" ]; do sleep 0.02; done
+cat "$PHONE/answers/result-$nonce"
+"""
+DEVICE = {
+    "id": "opencl:0",
+    "platform": "QUALCOMM Snapdragon(TM)",
+    "platform_version": "OpenCL 2.0 QUALCOMM build: commit #3a11e12",
+    "name": "QUALCOMM Adreno(TM) 640",
+    "vendor": "QUALCOMM",
+    "version": "OpenCL 2.0 Adreno(TM) 640",
+    "driver": "OpenCL 2.0 QUALCOMM build: commit #3a11e12 changeid #I1dc36d7bd7 Compiler E031.37.12.01",
+    "type": "gpu",
+    "compute_units": 2,
+    "global_memory_bytes": 3911536640,
+    "max_allocation_bytes": 977884160,
+    "local_memory_bytes": 32768,
+    "max_work_group_size": 1024,
+    "base_alignment_bytes": 128,
+    "has_fp16": True,
+}
+
+Table = float | Mapping[str, float]
+
+
+def result_line(table: Table, words: list[str], locate: Callable[[str], Path]) -> str:
+    """The line that the runner prints.
+
+    Args:
+        table: Microseconds.
+        words: Command, package, and options with their values.
+        locate: Where a path of the phone lies here.
+    """
+    named = next(index for index, text in enumerate(words) if text.startswith("--"))
+    options = dict(zip(words[named::2], words[named + 1 :: 2], strict=True))
+    content = json.dumps({"status": "ok", **_answer(table, words[:named], options, locate)})
+    return f"RESULT {options['--nonce']} {len(content)} {zlib.crc32(content.encode()):08x} {content}\n"
+
+
+def _answer(
+    table: Table, words: list[str], options: Mapping[str, str], locate: Callable[[str], Path]
+) -> dict[str, Any]:
+    command, name = words
+    if command == "devices":
+        return {"devices": [DEVICE] if name == "opencl" else []}
+    package = read_package(locate(name))
+    result = {
+        "target": package.target,
+        "backend": package.backend,
+        "steps": len(package.steps),
+        "arena_bytes": package.arena_bytes,
+        "weight_bytes": len(package.weights),
+        "device": DEVICE,
+        "build_ms": 1.0,
+    }
+    if command == "run":
+        runs = locate(options["--input"]).stat().st_size // package.verification_input.nbytes
+        locate(options["--output"]).write_bytes(bytes(runs * package.verification_output.nbytes))
+        return {**result, "runs": runs}
+    result["verified_error"] = 0.0
+    if command == "time":
+        steps = _times_us(table, package)
+        runs, bursts, total = int(options["--runs"]), int(options["--bursts"]), sum(steps) / 1000
+        result |= {"single_ms": [total] * runs, "burst_ms": [total] * bursts, "burst_runs": 10}
+        result["step_us"] = steps if int(options["--profile"]) else []
+    return result
+
+
+def _times_us(table: Table, package: Package) -> list[float]:
+    """Of each step."""
+    if not isinstance(table, Mapping):
+        return [float(table)] * len(package.steps)
+    names = [package.kernels[step.kernel].name for step in package.steps]
+    keys = [kernel_key(package, index) for index in range(len(package.steps))]
+    rest = table.get("*", 1.0)
+    return [float(table.get(key, table.get(name, rest))) for key, name in zip(keys, names, strict=True)]
