@@ -55,6 +55,8 @@ class EmulatedPhone:
         self.root, self.table, self.features = root, table, features
         self.properties = dict(galaxy_s10.PROPERTIES)
         self.authorised, self.reachable = True, True
+        self.heats_up = False
+        """Whether a run makes it hot."""
         self.commands: list[str] = []
         self._environment = environment or {}
         self._faults: Counter[str] = Counter()
@@ -240,6 +242,8 @@ class EmulatedPhone:
         words = shlex.split(command.partition(";")[0])
         program = next(index for index, word in enumerate(words) if "act/runner-" in word)
         line = result_line(self.table, words[program + 1 :], self.locate)
+        if self.heats_up and words[program + 1] == "time":
+            self.set_state(status=1, skin=43.0)
         self._answer(f"result-{words[-1]}", line)
         holding = self.root / "answers" / "hold"
         if hold:

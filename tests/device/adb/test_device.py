@@ -1,5 +1,6 @@
 """Packages on an emulated phone, through the real adb program: what works, and every fault."""
 
+import dataclasses
 import os
 
 import numpy as np
@@ -7,7 +8,9 @@ import pytest
 from act.device.adb.failures import MeasurementError, UnusablePhoneError, policy_of
 from act.device.devices import CandidateError, DeviceError, TimingOptions
 from act.device.harness import measure, run_inputs
-from act.device.local import LocalDevice, find_libraries
+from act.device.local import find_libraries
+
+from .table_of_times import DEVICE
 
 QUICK = TimingOptions(runs=5, warmup=1, warmup_ms=0, bursts=2, burst_runs=3, profile_runs=3, max_seconds=2)
 
@@ -86,7 +89,6 @@ def test_the_real_runner_computes_on_the_phone(make_phone, open_phone_now, monke
     np.testing.assert_allclose(found, 2 * x + np.array([1, 2, 3, 4]), rtol=1e-5)
     assert min(device.time(package, QUICK).single_ms) > 0
     assert is_clean(phone)
-    assert not isinstance(device, LocalDevice)
 
 
 def test_fingerprints_are_those_of_model_software_and_driver(make_phone, open_phone_now):
@@ -110,3 +112,171 @@ def test_what_fails_once_is_tried_again(phone, open_phone_now, package, waits, i
     assert waits[:1] == [1.0] and set(waits) <= {1.0, 2.0}
     assert timing.samples_ms == (0.001,) * 5
     assert is_clean(phone)
+
+
+def test_noise_around_the_result_does_no_harm(device, phone, package, waits):
+    phone.inject("garbage")
+    assert device.time(package, QUICK).single_ms == (0.001,) * 5
+    assert waits == []
+
+
+@pytest.mark.parametrize("fault", ["wrong_checksum", "truncated_result"])
+def test_what_keeps_failing_makes_the_phone_unusable(device, phone, package, waits, is_clean, fault):
+    phone.inject(fault, times=100)
+    with pytest.raises(UnusablePhoneError, match="it failed 3 times, the last time with: ") as error:
+        device.time(package, QUICK)
+    assert waits == [1.0, 2.0]
+    assert policy_of(error.value) == "quarantine"
+    phone.inject(fault, times=0)
+    assert is_clean(phone)
+
+
+def test_a_phone_that_goes_away_is_given_up(phone, device, package, waits):
+    assert device.verify(package) == 0
+    phone.reachable = False
+    phone.disconnect()
+    with pytest.raises(UnusablePhoneError, match="offline|not found") as error:
+        measure(package, device, runs=3)
+    assert waits == [1.0, 2.0]
+    assert policy_of(error.value) == "quarantine"
+
+
+def test_a_phone_that_never_answers_is_given_up(phone, open_phone_now, package, waits):
+    device = open_phone_now(phone, call_timeout_s=0.4)
+    phone.inject("silent", times=1000)
+    with pytest.raises(UnusablePhoneError, match=r"'adb shell' did not end within 0\.4 s and was stopped"):
+        device.time(package, QUICK)
+    assert waits == [1.0, 2.0]
+
+
+# The phone is bad: given up at once
+
+
+def test_no_space_says_what_to_free(device, phone, package, waits, is_clean):
+    phone.inject("no_space")
+    with pytest.raises(UnusablePhoneError, match=r"its storage is full: free some space \(act's files are in") as error:
+        device.time(package, QUICK)
+    assert (waits, policy_of(error.value)) == ([], "quarantine")
+    assert is_clean(phone)
+
+
+@pytest.mark.parametrize(
+    ("state", "message"),
+    [
+        ({"low_power": True}, "its battery saver is on: turn it off"),
+        ({"level": 9}, "its battery is at 9 %, needed are 15 %: charge it"),
+        ({"override": True}, "set by hand: 'adb shell cmd thermalservice reset'"),
+    ],
+)
+def test_settings_that_forbid_timing_are_named(device, phone, package, waits, state, message):
+    phone.set_state(**state)
+    with pytest.raises(UnusablePhoneError, match=message):
+        device.time(package, QUICK)
+    assert waits == []
+    assert device.verify(package) == 0  # which times nothing
+
+
+def test_programs_for_another_machine_do_not_start(device, phone, package, table_runner):
+    table_runner.write_bytes(b"\x7fELF\0\0")
+    with pytest.raises(UnusablePhoneError, match="it cannot start the runner"):
+        device.verify(package)
+
+
+# The candidate is bad: the phone is not
+
+
+def test_a_second_crash_is_the_candidates_fault(device, phone, package, waits, is_clean):
+    phone.inject("crash", times=2)
+    with pytest.raises(CandidateError, match=r"the runner crashed at 'time' \(Segmentation fault\)") as error:
+        device.time(package, QUICK)
+    assert (error.value.reason, policy_of(error.value), waits) == ("crash", "reject", [1.0])
+    assert is_clean(phone)
+
+
+def test_a_restart_of_the_phone_is_the_candidates_fault(phone, open_phone_now, package, is_clean, reconnect):
+    device = open_phone_now(phone, on_wait=lambda: reconnect(phone))
+    phone.inject("reboot", times=100)
+    with pytest.raises(CandidateError, match="it restarted while it ran this package") as error:
+        device.time(package, QUICK)
+    assert (error.value.reason, policy_of(error.value)) == ("crash", "reject")
+    assert sum("/package-" in command and "--nonce" in command for command in phone.commands) == 1
+    assert is_clean(phone)
+
+
+def test_a_run_that_hangs_is_stopped_and_the_candidates_fault(phone, open_phone_now, package, waits, is_clean):
+    device = open_phone_now(phone, run_timeout_s=1.0)
+    phone.inject("hang")
+    with pytest.raises(CandidateError, match=r"did not finish 'verify' within 1 s and was stopped") as error:
+        device.verify(package)
+    assert (error.value.reason, policy_of(error.value), waits) == ("hang", "reject", [])
+    assert is_clean(phone)
+
+
+@pytest.mark.opencl
+def test_a_wrong_output_is_the_candidates_fault(
+    make_phone, open_phone_now, monkeypatch, runner, write, elementwise, is_clean
+):
+    library = next(library for library in find_libraries() if library.backend == "opencl")
+    phone = make_phone(table=None, environment=library.environment)
+    monkeypatch.setenv("ACT_PHONE_RUNNER", str(runner))
+    wrong = dataclasses.replace(elementwise(), verification_output=np.ones((1, 4), np.float32))
+    with pytest.raises(CandidateError, match="differs from the expected one") as error:
+        measure(write(wrong), open_phone_now(phone, run_timeout_s=60), runs=3)
+    assert (error.value.reason, policy_of(error.value)) == ("wrong_output", "reject")
+    assert is_clean(phone)
+
+
+# The measurement is bad: cool down, and repeat
+
+
+@pytest.mark.parametrize(
+    ("state", "message"),
+    [
+        ({"skin": 47.5}, r"it is hot \(case 47\.5 °C, allowed are 42 °C\)"),
+        ({"battery": 41}, r"it is hot \(battery 41 °C, allowed are 40 °C\)"),
+        ({"status": 2}, r"it is throttled \(thermal status 2 of 6\)"),
+        ({"gpu_busy": 60}, r"its GPU is busy with something else \(60 %\)"),
+    ],
+)
+def test_a_hot_or_busy_phone_is_waited_for(device, phone, package, waits, is_clean, state, message):
+    phone.set_state(**state)
+    with pytest.raises(MeasurementError, match=message) as error:
+        device.time(package, QUICK)
+    assert (waits, policy_of(error.value)) == ([30.0, 60.0], "repeat")
+    assert not any("--nonce" in command for command in phone.commands)  # nothing was run
+    assert is_clean(phone)
+
+
+def test_a_phone_that_cools_down_is_measured(phone, open_phone_now, package, waits):
+    phone.set_state(status=3)
+    device = open_phone_now(phone, on_wait=phone.set_state)
+    assert device.time(package, QUICK).single_ms == (0.001,) * 5
+    assert waits == [30.0]
+
+
+def test_what_was_measured_while_it_became_hot_is_thrown_away(phone, open_phone_now, package, waits):
+    phone.heats_up = True
+    device = open_phone_now(phone, on_wait=lambda: setattr(phone, "heats_up", False) or phone.set_state())
+    assert device.time(package, QUICK).single_ms == (0.001,) * 5
+    assert waits == [30.0]
+    assert sum("/package-" in command and "--nonce" in command for command in phone.commands) == 2
+
+
+# More than one phone
+
+
+def test_a_failing_phone_does_not_disturb_its_twin(make_phone, open_phone_now, package, is_clean):
+    bad, good = make_phone(), make_phone()
+    first, second = open_phone_now(bad), open_phone_now(good)
+    bad.inject("truncated_result", times=100)
+    with pytest.raises(UnusablePhoneError, match=bad.serial):
+        first.time(package, QUICK)
+    assert second.time(package, QUICK).single_ms == (0.001,) * 5
+    assert bad.running() == [] and is_clean(good)
+
+
+def test_a_driver_that_was_replaced_is_another_device(device, phone, package, monkeypatch):
+    assert device.info.driver.endswith("E031.37.12.01")
+    monkeypatch.setitem(DEVICE, "driver", "another")
+    with pytest.raises(DeviceError, match="now another: list the devices again"):
+        device.time(package, QUICK)
