@@ -15,6 +15,7 @@ from typing import Any, Final
 
 from ..errors import CandidateError
 from ..runner import parse_result, raise_failure
+from ..runtime.android import ANDROID_ABIS, build_android
 from .client import AdbClient, ShellResult
 from .failures import AdbTimeoutError, PhoneError, RunnerCrashError, TransientError, UnusablePhoneError
 from .phone import PhoneProperties
@@ -51,8 +52,6 @@ def runner_for(properties: PhoneProperties) -> Path:
     chosen = os.environ.get("ACT_PHONE_RUNNER")
     if chosen:
         return Path(chosen)
-    from ..runtime.android import ANDROID_ABIS, build_android
-
     abi = next((abi for abi in properties.abis if abi in ANDROID_ABIS), None)
     if abi is None:
         raise UnusablePhoneError(

@@ -1,13 +1,14 @@
 """`act devices`: the devices that packages run on here, a check of one, and the program that runs packages."""
 
 import argparse
+import shutil
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
 from ..output import milliseconds_text, print_fields, print_json, print_table
 from ..progress import Progress
-from .arguments import add_json, examples
+from .arguments import add_json, add_path, examples
 
 NAME = "devices"
 HELP = "list or check devices, or build the program that runs packages"
@@ -23,8 +24,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="list (default); check: compile and run a small network; build-runner: build it and print its path",
     )
     parser.add_argument("--device", metavar="ID", help="the device to check, as in opencl:0 (default: every device)")
+    group = parser.add_argument_group("build-runner")
+    group.add_argument(
+        "--abi", choices=("host", "arm64-v8a", "x86_64"), default="host", help="this machine (default), or an Android"
+    )
+    add_path(
+        group,
+        "--ndk",
+        folder=True,
+        help="Android's NDK (default: $ANDROID_NDK_HOME, $ANDROID_NDK_ROOT, else pip's ziglang)",
+    )
+    add_path(group, "--out", folder=True, help="copy the runner, the library for apps and its header to DIR/ABI")
     add_json(parser)
-    parser.epilog = examples("act devices", "act devices check --device opencl:0", "act devices build-runner")
+    parser.epilog = examples(
+        "act devices",
+        "act devices check --device opencl:0",
+        "act devices build-runner --abi arm64-v8a --out build",
+    )
 
 
 def run(args: argparse.Namespace, progress: Progress) -> int:
@@ -103,12 +119,31 @@ def _small_package(folder: Path, backend: str) -> Path:
 
 
 def _build_runner(args: argparse.Namespace, progress: Progress) -> int:
-    from ...device.runtime.build import build_runner
-
-    with progress.stage("build act-runner"):
-        path = build_runner()
+    with progress.stage(f"build act-runner for {args.abi}"):
+        runner, others = _built(args.abi, args.ndk, with_library=args.out is not None)
+    if args.out is not None:
+        runner, *others = [_copied(path, args.out / args.abi) for path in (runner, *others)]
     if args.json:
-        print_json({"runner": str(path)})
+        print_json({"abi": args.abi, "runner": str(runner), "others": [str(path) for path in others]})
     else:
-        print(path)
+        print(runner)
     return 0
+
+
+def _built(abi: str, ndk: Path | None, *, with_library: bool) -> tuple[Path, list[Path]]:
+    """The runner, and the library with its header."""
+    from ...device.runtime.android import build_android
+    from ...device.runtime.build import HEADER_PATH, build_library, build_runner
+
+    if abi == "host":
+        return build_runner(), [build_library(), HEADER_PATH] if with_library else []
+    build = build_android(abi, ndk=ndk)
+    return build.runner, [build.library, build.header]
+
+
+def _copied(path: Path, folder: Path) -> Path:
+    """A copy under a temporary name that is then renamed: another program may run the old one."""
+    folder.mkdir(parents=True, exist_ok=True)
+    part = folder / f".{path.name}.part"
+    shutil.copy(path, part)
+    return part.replace(folder / path.name)

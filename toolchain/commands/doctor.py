@@ -121,6 +121,20 @@ def _runner() -> Finding:
         return Finding(name="runner", ok=False, found=str(error))
 
 
+def _android() -> Finding:
+    """Android is optional: without a tool only phones cannot be used."""
+    from ...device.errors import DeviceError
+    from ...device.runtime.android import HOW_TO_GET_A_TOOL, find_android_tool
+
+    try:
+        tool = find_android_tool()
+    except DeviceError as error:  # a variable that names no NDK
+        return Finding(name="android", ok=False, found=str(error))
+    if tool is None:
+        return Finding(name="android", ok=True, found="nothing builds the runner for phones", advice=HOW_TO_GET_A_TOOL)
+    return Finding(name="android", ok=True, found=f"{tool} builds the runner for phones")
+
+
 def _devices() -> Finding:
     from ...device.devices import HOW_TO_GET_A_DEVICE, DeviceError
     from ...device.local import list_local_devices
@@ -189,6 +203,7 @@ CHECKS: dict[str, Callable[[], Finding]] = {
     "onnxruntime": _onnxruntime,
     "tvm": _tvm,
     "runner": _runner,
+    "android": _android,
     "devices": _devices,
     "vulkan": _vulkan,
     "disk": _disk,
