@@ -59,6 +59,16 @@ class DeviceInfo:
         """What packages must be compiled for to run here: the kind in its id."""
         return cast(Backend, self.id.partition(":")[0])
 
+    @property
+    def backends(self) -> tuple[Backend, ...]:
+        """All that runs here; a phone's GPU may be reached in two ways."""
+        return (self.backend,)
+
+    @property
+    def target(self) -> str:
+        """Name of the target to compile for where none is given."""
+        return f"host-{self.backend}"
+
     def to_dict(self) -> dict[str, Any]:
         """All fields as JSON values."""
         return asdict(self)

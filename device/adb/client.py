@@ -199,8 +199,8 @@ class AdbClient:
         if said != [expected, str(len(content))]:
             raise TransientError(
                 self.serial,
-                f"a file of {len(content)} bytes arrived damaged: there it has SHA-256 and size {' '.join(said)[:90]!r}, "
-                f"here {expected}",
+                f"a file of {len(content)} bytes arrived damaged: SHA-256 and size there are {' '.join(said)[:90]!r}, "
+                f"the SHA-256 here is {expected}",
             )
 
 

@@ -123,7 +123,7 @@ class AdbDevice:
     def _check_driver(self, result: dict[str, Any]) -> dict[str, Any]:
         """A driver that was replaced is another device."""
         known, found = self._info, result["device"]["driver"]
-        if known is not None and result["backend"] == known.interface and found != known.driver:
+        if known is not None and result["backend"] == known.backend and found != known.driver:
             raise DeviceError(f"{self.id} had driver {known.driver}, now {found}: list the devices again")
         return result
 
@@ -132,12 +132,7 @@ class AdbDevice:
         serial, boots = self._client.serial, set[str]()
 
         def attempt() -> Result:
-            runner = PhoneRunner(
-                self._client,
-                runner_for(self.properties),
-                environment=self._environment,
-                timeout_s=self._run_timeout_s,
-            )
+            runner = self._runner(self._environment)
             boots.add(runner.tidy())
             if len(boots) > 1:
                 raise CandidateError(f"phone {serial}: it restarted while it ran this package", reason="crash")
@@ -151,24 +146,29 @@ class AdbDevice:
             return follow_policy(serial, attempt, patience=self._patience, sleep=self._sleep)
 
     def _describe(self, runner: PhoneRunner) -> PhoneInfo:
-        problems = []
-        for backend in _BACKENDS:
-            for environment in _ENVIRONMENTS:
-                tried = PhoneRunner(
-                    self._client,
-                    runner_for(self.properties),
-                    environment=environment,
-                    timeout_s=self._run_timeout_s,
-                )
-                try:
-                    found = tried.devices(backend)
-                except NoDeviceError as error:
-                    problems.append(str(error))
-                    continue
-                if found:
-                    self._environment = environment
-                    return describe_phone(self.id, self.properties, backend, device_fields(found[0]))
+        """Ask the runner for the phone's GPU, with the first variables that let it find one."""
+        problems: list[str] = []
+        for environment in _ENVIRONMENTS:
+            tried = self._runner(environment)
+            found = {backend: devices[0] for backend in _BACKENDS if (devices := _found(tried, backend, problems))}
+            if found:
+                self._environment = environment
+                first = next(iter(found.values()))
+                return describe_phone(self.id, self.properties, tuple(found), device_fields(first))
         raise NoDeviceError(
             f"phone {self._client.serial} offers programs neither OpenCL nor Vulkan: use another phone\n"
             + "\n".join(dict.fromkeys(problems))
         )
+
+    def _runner(self, environment: dict[str, str]) -> PhoneRunner:
+        program = runner_for(self.properties)
+        return PhoneRunner(self._client, program, environment=environment, timeout_s=self._run_timeout_s)
+
+
+def _found(runner: PhoneRunner, backend: Backend, problems: list[str]) -> list[dict[str, Any]]:
+    """The phone's devices of a backend; where it has no library, the reason is added to ``problems``."""
+    try:
+        return runner.devices(backend)
+    except NoDeviceError as error:
+        problems.append(str(error))
+        return []

@@ -80,7 +80,10 @@ _UNUSABLE: Final = (
     ),
     (r"No space left on device", "its storage is full: free some space (act's files are in /data/local/tmp/act)"),
     (r"Read-only file system", "its /data is read-only: restart it"),
-    (r"Permission denied|Operation not permitted", "it refuses access to /data/local/tmp: see 'adb shell ls -ld' of it"),
+    (
+        r"Permission denied|Operation not permitted",
+        "it refuses access to /data/local/tmp: see 'adb shell ls -ld' of it",
+    ),
     (r"\b(recovery|sideload|bootloader|rescue)\b", "it is not booted into Android: restart it"),
     (
         r"server version .* doesn't match|server is out of date",

@@ -10,6 +10,8 @@ from dataclasses import asdict, dataclass
 from typing import Any, Final, Literal
 
 from ..devices import Backend, DeviceInfo
+from ..errors import DeviceError
+from ..specs import ADRENO_SPECS
 from .client import AdbClient
 from .failures import MeasurementError, UnusablePhoneError
 
@@ -67,15 +69,36 @@ class PhoneProperties:
 
 @dataclass(frozen=True, kw_only=True)
 class PhoneInfo(DeviceInfo):
-    """A phone as a device: the GPU behind one of its two interfaces, and the phone around it."""
+    """A phone as a device: its GPU, as the first of the ``interfaces`` describes it, and the phone around it."""
 
     properties: PhoneProperties
-    interface: Backend
+    interfaces: tuple[Backend, ...]
 
     @property
     def backend(self) -> Backend:
-        """What packages must be compiled for to run here."""
-        return self.interface
+        """What packages are best compiled for to run here."""
+        return self.interfaces[0]
+
+    @property
+    def backends(self) -> tuple[Backend, ...]:
+        """All ways to its GPU."""
+        return self.interfaces
+
+    @property
+    def target(self) -> str:
+        """Name of the target for its GPU.
+
+        Raises:
+            DeviceError: If it is none of the known ones.
+        """
+        gpu = re.search(r"Adreno ?\(TM\) ?(\d+)", f"{self.properties.gpu} {self.name} {self.version}")
+        name = f"adreno{gpu[1]}" if gpu else ""
+        if name not in ADRENO_SPECS:
+            found = self.properties.gpu or self.name
+            raise DeviceError(
+                f"{self.id} has the GPU {found!r}, for which there is no target: choose one with --target"
+            )
+        return name if self.backend == "opencl" else f"{name}-{self.backend}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -222,22 +245,24 @@ def check_state(serial: str, state: PhoneState) -> None:
         raise MeasurementError(serial, texts)
 
 
-def describe_phone(device_id: str, properties: PhoneProperties, interface: Backend, values: dict[str, Any]) -> PhoneInfo:
+def describe_phone(
+    device_id: str, properties: PhoneProperties, interfaces: tuple[Backend, ...], values: dict[str, Any]
+) -> PhoneInfo:
     """The phone as a device.
 
     Args:
         device_id: Its id.
         properties: What the phone is.
-        interface: Through which the runner reached its GPU.
-        values: Fields of :class:`DeviceInfo` as the runner found them there.
+        interfaces: Ways in which the runner reached its GPU.
+        values: Fields of :class:`DeviceInfo` as the runner found them through the first.
     """
-    identity = [properties.model, properties.build, interface, values["name"], values["driver"], values["version"]]
+    identity = [properties.model, properties.build, *(values[name] for name in ("name", "driver", "version"))]
     return PhoneInfo(
         **{**values, "name": f"{properties.model} ({values['name']})"},
         id=device_id,
         fingerprint=hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:16],
         properties=properties,
-        interface=interface,
+        interfaces=interfaces,
     )
 
 

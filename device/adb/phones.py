@@ -43,9 +43,12 @@ class PhoneListing:
     def to_dict(self) -> dict[str, Any]:
         """JSON values, for ``act devices list --json``."""
         known = self.properties
-        fields = ("model", "soc", "gpu", "gpu_driver", "android", "build")
+        fields = ("model", "soc", "gpu", "android", "build")
         return {
             "id": self.id,
+            "name": known.model if known is not None else None,
+            "platform": "Android",
+            "driver": known.gpu_driver if known is not None else None,
             "state": self.state,
             **{name: getattr(known, name) if known is not None else None for name in fields},
             "abis": list(known.abis) if known is not None else [],
@@ -53,6 +56,12 @@ class PhoneListing:
             "usable": self.usable,
             "problems": list(self.problems),
         }
+
+    def row(self) -> tuple[str, str, str, str, str, str]:
+        """Cells of the table: id, model, SoC, GPU, Android version, state."""
+        known = self.properties
+        cells = (known.model, known.soc, known.gpu or "unknown", known.android) if known is not None else ("",) * 4
+        return self.id, *cells, "; ".join(self.problems) or "ready"
 
 
 def list_phones(server: AdbServer | None = None) -> list[PhoneListing]:
@@ -123,9 +132,7 @@ def _named(serial: str, attached: list[AttachedPhone]) -> AttachedPhone:
         return known[serial]
     near = difflib.get_close_matches(serial, known, n=1)
     hint = f"did you mean {near[0]!r}? " if near else ""
-    raise DeviceError(
-        f"unknown phone {serial!r}: {hint}attached phones: {', '.join(known)} (see 'act devices list')"
-    )
+    raise DeviceError(f"unknown phone {serial!r}: {hint}attached phones: {', '.join(known)} (see 'act devices list')")
 
 
 def _id(adb: AdbProgram, serial: str) -> str:

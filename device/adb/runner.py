@@ -9,7 +9,6 @@ import hashlib
 import os
 import secrets
 import signal
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -153,10 +152,8 @@ class PhoneRunner:
             self.tidy()
         except PhoneError:
             raise error from None
-        raise CandidateError(
-            f"phone {self._client.serial}: the runner did not finish '{command}' within {timeout_s:g} s and was stopped",
-            reason="hang",
-        ) from error
+        message = f"the runner did not finish '{command}' within {timeout_s:g} s and was stopped"
+        raise CandidateError(f"phone {self._client.serial}: {message}", reason="hang") from error
 
     def _no_result(self, command: str, ended: ShellResult) -> PhoneError:
         serial, log = self._client.serial, (ended.errors.strip() or ended.output.strip())[-1000:]
@@ -165,7 +162,9 @@ class PhoneRunner:
         if ended.exit_code > 128:
             name = signal.strsignal(ended.exit_code - 128) or f"signal {ended.exit_code - 128}"
             return RunnerCrashError(serial, f"the runner crashed at '{command}' ({name})\n{log}")
-        return TransientError(serial, f"the runner gave no whole result at '{command}' (exit code {ended.exit_code})\n{log}".rstrip())
+        return TransientError(
+            serial, f"the runner gave no whole result at '{command}' (exit code {ended.exit_code})\n{log}".rstrip()
+        )
 
 
 def _new_folder() -> str:

@@ -191,9 +191,7 @@ class EmulatedPhone:
             if not self.reachable:
                 self._connections.append(Connection(channel, banner=bytes, authorised=bool, serve=print))
                 continue  # open, and silent
-            connection = Connection(
-                channel, banner=self._banner, authorised=lambda: self.authorised, serve=self._serve
-            )
+            connection = Connection(channel, banner=self._banner, authorised=lambda: self.authorised, serve=self._serve)
             self._connections.append(connection)
             connection.start()
 

@@ -135,7 +135,7 @@ def test_a_phone_that_goes_away_is_given_up(phone, device, package, waits):
     assert device.verify(package) == 0
     phone.reachable = False
     phone.disconnect()
-    with pytest.raises(UnusablePhoneError, match="offline|not found") as error:
+    with pytest.raises(UnusablePhoneError, match=r"offline|not found") as error:
         measure(package, device, runs=3)
     assert waits == [1.0, 2.0]
     assert policy_of(error.value) == "quarantine"
