@@ -120,7 +120,7 @@ def parse_phone_id(device_id: str) -> tuple[str, AdbServer | None]:
     Raises:
         DeviceError: If there is no serial, or the server is not of the form host:port.
     """
-    serial, at, server = device_id.removeprefix("adb:").partition("@")
+    serial, at, server = device_id.partition(":")[2].partition("@")
     if not serial:
         raise DeviceError(f"device {device_id!r} names no phone: adb:SERIAL or adb:all (see 'act devices list')")
     return serial, AdbServer.parse(server) if at else None

@@ -55,6 +55,10 @@ class EmulatedPhone:
         self.root, self.table, self.features = root, table, features
         self.properties = dict(galaxy_s10.PROPERTIES)
         self.authorised, self.reachable = True, True
+        self.backends: tuple[str, ...] = ("opencl",)
+        """For which it has a library, as the runner's stand-in says."""
+        self.needs_search_path = False
+        """Whether its libraries are found with ``LD_LIBRARY_PATH`` only."""
         self.heats_up = False
         """Whether a run makes it hot."""
         self.commands: list[str] = []
@@ -239,7 +243,9 @@ class EmulatedPhone:
             return
         words = shlex.split(command.partition(";")[0])
         program = next(index for index, word in enumerate(words) if "act/runner-" in word)
-        line = result_line(self.table, words[program + 1 :], self.locate)
+        hidden = self.needs_search_path and not any(word.startswith("LD_LIBRARY_PATH=") for word in words)
+        backends = () if hidden else self.backends
+        line = result_line(self.table, words[program + 1 :], self.locate, backends=backends)
         if self.heats_up and words[program + 1] == "time":
             self.set_state(status=1, skin=43.0)
         self._answer(f"result-{words[-1]}", line)

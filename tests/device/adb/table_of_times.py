@@ -7,7 +7,7 @@ Outputs are not computed: ``verify`` finds what the package expects, ``run`` wri
 
 import json
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -41,17 +41,24 @@ DEVICE = {
 Table = float | Mapping[str, float]
 
 
-def result_line(table: Table, words: list[str], locate: Callable[[str], Path]) -> str:
+def result_line(
+    table: Table, words: list[str], locate: Callable[[str], Path], *, backends: Sequence[str] = ("opencl",)
+) -> str:
     """The line that the runner prints.
 
     Args:
         table: Microseconds.
         words: Command, package, and options with their values.
         locate: Where a path of the phone lies here.
+        backends: Those for which the phone has a library.
     """
     named = next(index for index, text in enumerate(words) if text.startswith("--"))
     options = dict(zip(words[named::2], words[named + 1 :: 2], strict=True))
-    content = json.dumps({"status": "ok", **_answer(table, words[:named], options, locate)})
+    if words[0] == "devices" and words[1] not in backends:
+        answer = {"status": "no_device", "message": f"no {words[1]} library could be opened"}
+    else:
+        answer = {"status": "ok", **_answer(table, words[:named], options, locate)}
+    content = json.dumps(answer)
     return f"RESULT {options['--nonce']} {len(content)} {zlib.crc32(content.encode()):08x} {content}\n"
 
 
@@ -60,7 +67,7 @@ def _answer(
 ) -> dict[str, Any]:
     command, name = words
     if command == "devices":
-        return {"devices": [DEVICE] if name == "opencl" else []}
+        return {"devices": [{**DEVICE, "id": f"{name}:0"}]}
     package = read_package(locate(name))
     result = {
         "target": package.target,

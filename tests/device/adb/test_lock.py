@@ -6,7 +6,13 @@ import pytest
 from act.device.adb.failures import TransientError
 from act.device.adb.lock import lock_phone
 
-HOLD = "import time\nfrom act.device.adb.lock import lock_phone\nwith lock_phone('adb:A'):\n print('held', flush=True)\n time.sleep(60)"
+HOLD = """
+import time
+from act.device.adb.lock import lock_phone
+with lock_phone("adb:A"):
+    print("held", flush=True)
+    time.sleep(60)
+"""
 
 
 @pytest.fixture(autouse=True)

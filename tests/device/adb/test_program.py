@@ -107,7 +107,7 @@ def test_a_remote_server_that_does_not_answer(no_server, write_adb, fake_server,
     port = int(os.environ["ADB_SERVER_SOCKET"].rpartition(":")[2])
     with pytest.raises(AdbProgramError, match=r"no adb server answers on .*: start one there"):
         find_adb(AdbServer(host="127.0.0.1", port=port))
-    with pytest.raises(AdbProgramError, match="no adb server$"):
+    with pytest.raises(AdbProgramError, match=r"no adb server$"):
         find_adb(AdbServer(host="127.0.0.1", port=fake_server(b"HTTP/1.1 400")))
 
 
