@@ -35,21 +35,27 @@ def adb_environment(tmp_path_factory):
 
 
 @pytest.fixture
-def private_adb(adb_environment, monkeypatch, tmp_path):
-    """adb with the private server; a cache of the test's own holds the locks."""
+def private_adb(adb_environment, monkeypatch):
+    """adb with the private server; a cache of these tests' own holds the locks of phones that never were."""
     monkeypatch.setenv("ADB_SERVER_SOCKET", adb_environment["ADB_SERVER_SOCKET"])
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("XDG_CACHE_HOME", adb_environment["HOME"])
     monkeypatch.delenv("ACT_ADB", raising=False)
     return find_adb()
 
 
 @pytest.fixture
-def run_adb(private_adb):
-    """Run adb as a user would."""
+def run_adb(private_adb, adb_environment):
+    """Run adb as a user would, with the private server whatever a test does to the variables."""
+    variables = {**os.environ, **adb_environment}
 
     def run(*arguments):
         done = subprocess.run(
-            [str(private_adb.path), *arguments], capture_output=True, text=True, timeout=30, check=False
+            [str(private_adb.path), *arguments],
+            env=variables,
+            capture_output=True,
+            text=True,
+            timeout=30,
+            check=False,
         )
         return done.returncode, done.stdout + done.stderr
 

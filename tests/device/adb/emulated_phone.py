@@ -20,7 +20,7 @@ from pathlib import Path
 
 from . import galaxy_s10
 from .file_sync import serve_sync
-from .table_of_times import Table, result_line
+from .table_of_times import RUNNER, Table, result_line, retimed
 from .transport import Connection, Stream
 
 MAPPED = (b"/data/local/tmp", b"/sys/class/kgsl", b"/proc/sys/kernel/random/boot_id")
@@ -39,7 +39,8 @@ class EmulatedPhone:
 
     Args:
         root: An empty folder for its files.
-        table: Times of kernels for the stand-in of the runner, see ``table_of_times``; None for a real runner.
+        table: Times of kernels, see ``table_of_times``; they answer for the runner's stand-in, and take the place of
+            what a real runner measures. None for a real runner's own times.
         environment: Added for every command: how a real runner finds OpenCL.
         features: What its adbd can do; without ``shell_v2`` there are no exit codes.
     """
@@ -217,17 +218,25 @@ class EmulatedPhone:
         self.commands.append(command)
         is_run = "--nonce" in command and "/package-" in command
         fault = next((name for name in RUN_FAULTS if is_run and self.take(name)), None)
-        self._prepare(command, hold=fault in ("drop_in_run", "hang", "crash", "reboot"))
-        process = self._start(command)
+        program, *words = self._runner_words(command) or [""]
+        stands_in = bool(words) and self.locate(program).read_bytes() == RUNNER.encode()
+        if stands_in:
+            hold = fault in ("drop_in_run", "hang", "crash", "reboot")
+            self._prepare(words, has_search_path="LD_LIBRARY_PATH=" in command, hold=hold)
+        process = self._start(command, errors_apart=framed)
         if fault in ("drop_in_run", "hang", "crash", "reboot"):
             self._disturb(fault, stream)
         if fault in ("drop_in_result", "garbage", "truncated_result"):
-            self._send_damaged(fault, process, stream, framed=framed)
+            self._send_damaged(fault, self._output(process), stream, framed=framed)
+        elif words and not stands_in and self.table is not None:
+            output, newline, end = self._output(process).rpartition(b"\nACT-EXIT")
+            answer = retimed(self.table, output, words, self.locate) + newline + end
+            self._send(stream, answer, _STDOUT, framed=framed)
         else:
-            outputs = ((process.stdout, _STDOUT), (process.stderr, _STDERR))
             pumps = [
                 threading.Thread(target=self._pump, args=(pipe, stream, kind, framed), daemon=True)
-                for pipe, kind in outputs
+                for pipe, kind in ((process.stdout, _STDOUT), (process.stderr, _STDERR))
+                if pipe is not None
             ]
             for pump in pumps:
                 pump.start()
@@ -237,16 +246,19 @@ class EmulatedPhone:
         if framed:
             stream.write(struct.pack("<BIB", _EXIT, 1, code % 256 if code >= 0 else 128 - code))
 
-    def _prepare(self, command: str, *, hold: bool) -> None:
-        """Work out what the runner's stand-in will say, and whether it is to wait."""
-        if self.table is None or "--nonce" not in command:
-            return
+    def _runner_words(self, command: str) -> list[str]:
+        """The runner's path and its arguments; empty for other commands."""
+        if "--nonce" not in command:
+            return []
         words = shlex.split(command.partition(";")[0])
-        program = next(index for index, word in enumerate(words) if "act/runner-" in word)
-        hidden = self.needs_search_path and not any(word.startswith("LD_LIBRARY_PATH=") for word in words)
-        backends = () if hidden else self.backends
-        line = result_line(self.table, words[program + 1 :], self.locate, backends=backends)
-        if self.heats_up and words[program + 1] == "time":
+        return words[next(index for index, word in enumerate(words) if "act/runner-" in word) :]
+
+    def _prepare(self, words: list[str], *, has_search_path: bool, hold: bool) -> None:
+        """Work out what the runner's stand-in will say, and whether it is to wait."""
+        assert self.table is not None
+        backends = () if self.needs_search_path and not has_search_path else self.backends
+        line = result_line(self.table, words, self.locate, backends=backends)
+        if self.heats_up and words[0] == "time":
             self.set_state(status=1, skin=43.0)
         self._answer(f"result-{words[-1]}", line)
         holding = self.root / "answers" / "hold"
@@ -255,7 +267,7 @@ class EmulatedPhone:
         else:
             holding.unlink(missing_ok=True)
 
-    def _start(self, command: str) -> "subprocess.Popen[bytes]":
+    def _start(self, command: str, *, errors_apart: bool) -> "subprocess.Popen[bytes]":
         text = command.encode()
         for name in MAPPED:
             text = text.replace(name, str(self.root).encode() + name)
@@ -266,7 +278,7 @@ class EmulatedPhone:
             cwd=self.root,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
+            stderr=subprocess.PIPE if errors_apart else subprocess.STDOUT,
             start_new_session=True,
         )
         self._processes.append(process)
@@ -311,9 +323,10 @@ class EmulatedPhone:
             time.sleep(0.002)
         raise AssertionError("no runner was started")
 
-    def _send_damaged(self, fault: str, process: "subprocess.Popen[bytes]", stream: Stream, *, framed: bool) -> None:
-        output, _ = process.communicate()
-        output = self._unmapped(output)
+    def _output(self, process: "subprocess.Popen[bytes]") -> bytes:
+        return self._unmapped(process.communicate()[0])
+
+    def _send_damaged(self, fault: str, output: bytes, stream: Stream, *, framed: bool) -> None:
         half = output[: output.index(b"RESULT") + 40]
         if fault == "drop_in_result":
             self._send(stream, half, _STDOUT, framed=framed)

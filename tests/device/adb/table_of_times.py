@@ -1,8 +1,9 @@
-"""What act-runner would say on a phone whose kernels take the times of a table.
+"""What act-runner says on a phone whose kernels take the times of a table.
 
 The table is microseconds for every kernel, or microseconds by kernel key (of the latency database) or kernel name, with
 ``*`` for the rest. One inference takes the sum of its kernels, and every sample is the same, so that a search repeats.
-Outputs are not computed: ``verify`` finds what the package expects, ``run`` writes zeros.
+``result_line`` computes no outputs: ``verify`` finds what the package expects, ``run`` writes zeros. ``retimed`` puts
+the table's times in the place of those that a real runner measured, after it has computed and verified the outputs.
 """
 
 import json
@@ -52,14 +53,46 @@ def result_line(
         locate: Where a path of the phone lies here.
         backends: Those for which the phone has a library.
     """
-    named = next(index for index, text in enumerate(words) if text.startswith("--"))
-    options = dict(zip(words[named::2], words[named + 1 :: 2], strict=True))
+    options = _options(words)
     if words[0] == "devices" and words[1] not in backends:
         answer = {"status": "no_device", "message": f"no {words[1]} library could be opened"}
     else:
-        answer = {"status": "ok", **_answer(table, words[:named], options, locate)}
-    content = json.dumps(answer)
-    return f"RESULT {options['--nonce']} {len(content)} {zlib.crc32(content.encode()):08x} {content}\n"
+        answer = {"status": "ok", **_answer(table, words[:2], options, locate)}
+    return _line(options["--nonce"], answer)
+
+
+def retimed(table: Table, output: bytes, words: list[str], locate: Callable[[str], Path]) -> bytes:
+    """A real runner's output, with the phone's name and the table's times; a failure stays as it is."""
+    lines = output.decode(errors="replace").splitlines()
+    found = next((line for line in lines if line.startswith("RESULT ")), None)
+    result = json.loads(found.split(" ", 4)[4]) if found is not None else {}
+    if found is None or result["status"] != "ok":
+        return output
+    options = _options(words)
+    if words[0] == "devices":
+        result["devices"] = [{**DEVICE, "id": device["id"]} for device in result["devices"][:1]]
+    else:
+        result["device"] = {**DEVICE, "id": result["device"]["id"]}
+    if words[0] == "time":
+        result |= _samples(table, read_package(locate(words[1])), options)
+    return _line(options["--nonce"], result).encode()
+
+
+def _line(nonce: str, result: Mapping[str, Any]) -> str:
+    content = json.dumps(result)
+    return f"RESULT {nonce} {len(content)} {zlib.crc32(content.encode()):08x} {content}\n"
+
+
+def _options(words: list[str]) -> dict[str, str]:
+    named = next(index for index, text in enumerate(words) if text.startswith("--"))
+    return dict(zip(words[named::2], words[named + 1 :: 2], strict=True))
+
+
+def _samples(table: Table, package: Package, options: Mapping[str, str]) -> dict[str, Any]:
+    steps = _times_us(table, package)
+    runs, bursts, total = int(options["--runs"]), int(options["--bursts"]), sum(steps) / 1000
+    samples = {"single_ms": [total] * runs, "burst_ms": [total] * bursts, "burst_runs": 10}
+    return {**samples, "step_us": steps if int(options["--profile"]) else []}
 
 
 def _answer(
@@ -84,10 +117,7 @@ def _answer(
         return {**result, "runs": runs}
     result["verified_error"] = 0.0
     if command == "time":
-        steps = _times_us(table, package)
-        runs, bursts, total = int(options["--runs"]), int(options["--bursts"]), sum(steps) / 1000
-        result |= {"single_ms": [total] * runs, "burst_ms": [total] * bursts, "burst_runs": 10}
-        result["step_us"] = steps if int(options["--profile"]) else []
+        result |= _samples(table, package, options)
     return result
 
 

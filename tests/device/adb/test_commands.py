@@ -9,7 +9,10 @@ from act.toolchain.cli import main
 @pytest.fixture(autouse=True)
 def _places(private_adb, table_runner, tmp_path, monkeypatch):
     monkeypatch.setenv("ACT_DATABASE", str(tmp_path / "latency.sqlite"))
-    monkeypatch.setenv("ACT_OPENCL_LIBRARY", "/missing/libOpenCL.so")  # local devices are others' business
+    # Local devices are others' business.
+    monkeypatch.setenv("ACT_OPENCL_LIBRARY", "/missing/libOpenCL.so")
+    monkeypatch.setenv("VK_DRIVER_FILES", "/missing.json")
+    monkeypatch.setenv("VK_ICD_FILENAMES", "/missing.json")
 
 
 def test_bench_measures_on_a_phone(phone, package, capsys):

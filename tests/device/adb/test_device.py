@@ -88,6 +88,12 @@ def test_the_real_runner_computes_on_the_phone(make_phone, open_phone_now, monke
     found = run_inputs(package, device, x)
     np.testing.assert_allclose(found, 2 * x + np.array([1, 2, 3, 4]), rtol=1e-5)
     assert min(device.time(package, QUICK).single_ms) > 0
+    phone.table = {"f": 250.0}  # computed here, timed by the table
+    with pytest.raises(DeviceError, match="list the devices again"):  # a table has an Adreno
+        device.time(package, QUICK)
+    timing = open_phone_now(phone, run_timeout_s=60).time(package, QUICK)
+    assert (timing.single_ms, timing.step_us) == ((0.25,) * 5, (250.0,))
+    assert timing.verified_error < 1e-6
     assert is_clean(phone)
 
 
