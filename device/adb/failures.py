@@ -84,7 +84,7 @@ _UNUSABLE: Final = (
         r"Permission denied|Operation not permitted",
         "it refuses access to /data/local/tmp: see 'adb shell ls -ld' of it",
     ),
-    (r"\b(recovery|sideload|bootloader|rescue)\b", "it is not booted into Android: restart it"),
+    (r"^(device is in )?(recovery|sideload|bootloader|rescue)\b", "it is not booted into Android: restart it"),
     (
         r"server version .* doesn't match|server is out of date",
         "another version of adb runs the server: use one version for both",
@@ -105,7 +105,7 @@ def classify_failure(serial: str, exit_code: int, output: str) -> PhoneError:
     lines = [line.strip() for line in output.splitlines() if line.strip() and not line.startswith("* daemon")]
     said = (lines[0] if lines else f"adb ended with code {exit_code} and no message")[:300]
     for pattern, advice in _UNUSABLE:
-        if re.search(pattern, output, re.IGNORECASE):
+        if re.search(pattern, output, re.IGNORECASE | re.MULTILINE):
             return UnusablePhoneError(serial, f"{advice} ({said})")
     return TransientError(serial, said)
 

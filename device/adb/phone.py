@@ -33,7 +33,7 @@ printf '\n== thermal\n'; dumpsys thermalservice 2>/dev/null
 printf '\n== battery\n'; dumpsys battery 2>/dev/null
 printf '\n== power\n'; dumpsys power 2>/dev/null | grep -m 1 'mWakefulness='
 printf '\n== saver\n'; settings get global low_power 2>/dev/null
-for name in gpuclk max_gpuclk gpu_busy_percentage temp; do
+for name in gpuclk max_gpuclk gpu_available_frequencies gpu_busy_percentage temp; do
   printf '\n== %s\n' "$name"; cat "/sys/class/kgsl/kgsl-3d0/$name" 2>/dev/null
 done
 exit 0
@@ -124,6 +124,7 @@ class PhoneState:
         power_save: Whether the battery saver is on.
         gpu_clock_mhz: Now.
         gpu_max_clock_mhz: Allowed now.
+        gpu_top_clock_mhz: The highest that it has.
         gpu_busy_percent: Share of time that the GPU works.
         gpu_c: Its temperature, °C.
     """
@@ -138,6 +139,7 @@ class PhoneState:
     power_save: bool | None = None
     gpu_clock_mhz: float | None = None
     gpu_max_clock_mhz: float | None = None
+    gpu_top_clock_mhz: float | None = None
     gpu_busy_percent: int | None = None
     gpu_c: float | None = None
 
@@ -170,6 +172,9 @@ def _heat(state: PhoneState) -> list[Problem]:
     found = []
     if state.thermal_status:
         found.append(Problem(kind="wait", text=f"it is throttled (thermal status {state.thermal_status} of 6)"))
+    allowed, top = state.gpu_max_clock_mhz, state.gpu_top_clock_mhz
+    if allowed is not None and top is not None and allowed < top:
+        found.append(Problem(kind="wait", text=f"its GPU is throttled (to {allowed:g} of {top:g} MHz)"))
     temperatures = (("battery", state.battery_c, MAX_BATTERY_C), ("case", state.skin_c, MAX_SKIN_C))
     for part, value, limit in temperatures:
         if value is not None and value >= limit:
@@ -213,6 +218,7 @@ def read_state(client: AdbClient) -> PhoneState:
     current = thermal.partition("Current temperatures from HAL")[2] or thermal  # the cached ones may be old
     clock, most = (_number(r"(\d+)", text.get(name, "")) for name in ("gpuclk", "max_gpuclk"))
     tenths, heat = _number(r"temperature: (-?\d+)", battery), _number(r"(-?\d+)", text.get("temp", ""))
+    clocks = [int(value) / 1e6 for value in re.findall(r"\d+", text.get("gpu_available_frequencies", ""))]
     skin = [float(value) for value in re.findall(r"mValue=(-?[\d.]+), mType=3\b", current)]
     return PhoneState(
         thermal_status=_integer(r"Thermal Status: (\d+)", thermal),
@@ -225,6 +231,7 @@ def read_state(client: AdbClient) -> PhoneState:
         power_save=_flag(r"^(\d+)$", text.get("saver", ""), "1"),
         gpu_clock_mhz=None if clock is None else clock / 1e6,
         gpu_max_clock_mhz=None if most is None else most / 1e6,
+        gpu_top_clock_mhz=max(clocks, default=None),
         gpu_busy_percent=_integer(r"(\d+)", text.get("gpu_busy_percentage", "")),
         gpu_c=None if heat is None else heat / 1000,
     )

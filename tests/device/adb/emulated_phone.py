@@ -24,7 +24,8 @@ from .table_of_times import RUNNER, Table, result_line, retimed
 from .transport import Connection, Stream
 
 MAPPED = (b"/data/local/tmp", b"/sys/class/kgsl", b"/proc/sys/kernel/random/boot_id")
-RUN_FAULTS = ("drop_in_run", "drop_in_result", "garbage", "truncated_result", "hang", "crash", "reboot")
+RUN_FAULTS = ("line_noise", "drop_in_run", "drop_in_result", "garbage", "truncated_result", "hang", "crash", "reboot")
+DISTURBING = ("line_noise", "drop_in_run", "hang", "crash", "reboot")
 FAULTS = ("drop_in_push", "wrong_checksum", "no_space", "silent", *RUN_FAULTS)
 _STDOUT, _STDERR, _EXIT = 1, 2, 3
 _PROGRAMS = {
@@ -100,6 +101,7 @@ class EmulatedPhone:
         low_power: bool = False,
         awake: bool = True,
         gpu_busy: int = 0,
+        gpu_mhz: int = 585,
     ) -> None:
         """How warm, charged and busy it is."""
         thermal = galaxy_s10.THERMAL.format(status=status, skin=skin, override=str(override).lower())
@@ -108,6 +110,7 @@ class EmulatedPhone:
         self._answer("dumpsys-power", galaxy_s10.POWER.format(wakefulness="Awake" if awake else "Asleep"))
         self._answer("settings-low_power", f"{low_power:d}\n")
         self.locate("/sys/class/kgsl/kgsl-3d0/gpu_busy_percentage").write_text(f"{gpu_busy} %\n")
+        self.locate("/sys/class/kgsl/kgsl-3d0/max_gpuclk").write_text(f"{gpu_mhz}000000\n")
 
     def set_properties(self, **changes: str) -> None:
         """Change properties, dots written as ``__``; an empty text removes one."""
@@ -221,10 +224,10 @@ class EmulatedPhone:
         program, *words = self._runner_words(command) or [""]
         stands_in = bool(words) and self.locate(program).read_bytes() == RUNNER.encode()
         if stands_in:
-            hold = fault in ("drop_in_run", "hang", "crash", "reboot")
+            hold = fault in DISTURBING
             self._prepare(words, has_search_path="LD_LIBRARY_PATH=" in command, hold=hold)
         process = self._start(command, errors_apart=framed)
-        if fault in ("drop_in_run", "hang", "crash", "reboot"):
+        if fault in DISTURBING:
             self._disturb(fault, stream)
         if fault in ("drop_in_result", "garbage", "truncated_result"):
             self._send_damaged(fault, self._output(process), stream, framed=framed)
@@ -309,6 +312,8 @@ class EmulatedPhone:
             (self.root / "proc/sys/kernel/random").mkdir(parents=True)
             self._boot()
             stream.drop()
+        elif fault == "line_noise":
+            stream.send_noise()
         else:
             stream.drop()
 

@@ -63,6 +63,7 @@ SYSFS = {
     "devfreq/cur_freq": "585000000",
     "gpu_busy_percentage": "0 %",
     "max_gpuclk": "585000000",
+    "gpu_available_frequencies": "585000000 499200000 427000000 345000000 257000000",
     "temp": "31000",
 }
 """Under ``/sys/class/kgsl/kgsl-3d0``."""

@@ -109,7 +109,8 @@ def test_fingerprints_are_those_of_model_software_and_driver(make_phone, open_ph
 
 
 @pytest.mark.parametrize(
-    "fault", ["drop_in_push", "wrong_checksum", "drop_in_run", "drop_in_result", "truncated_result", "crash"]
+    "fault",
+    ["drop_in_push", "wrong_checksum", "drop_in_run", "line_noise", "drop_in_result", "truncated_result", "crash"],
 )
 def test_what_fails_once_is_tried_again(phone, open_phone_now, package, waits, is_clean, fault, reconnect):
     device = open_phone_now(phone, on_wait=lambda: reconnect(phone))
@@ -117,6 +118,21 @@ def test_what_fails_once_is_tried_again(phone, open_phone_now, package, waits, i
     timing = device.time(package, QUICK)
     assert waits == [1.0]
     assert timing.single_ms == (0.001,) * 5
+    assert is_clean(phone)
+
+
+def test_a_runner_that_lost_its_host_is_stopped_at_the_next_contact(
+    phone, open_phone_now, package, is_clean, reconnect
+):
+    orphans = []
+
+    def on_wait():
+        orphans.extend(phone.running())
+        reconnect(phone)
+
+    phone.inject("drop_in_run")
+    assert open_phone_now(phone, on_wait=on_wait).verify(package) == 0
+    assert any("act/runner-" in line for line in orphans)
     assert is_clean(phone)
 
 
@@ -239,6 +255,7 @@ def test_a_wrong_output_is_the_candidates_fault(
     [
         ({"skin": 47.5}, r"it is hot \(case 47\.5 °C, allowed are 42 °C\)"),
         ({"battery": 41}, r"it is hot \(battery 41 °C, allowed are 40 °C\)"),
+        ({"gpu_mhz": 345}, r"its GPU is throttled \(to 345 of 585 MHz\)"),
         ({"status": 2}, r"it is throttled \(thermal status 2 of 6\)"),
         ({"gpu_busy": 60}, r"its GPU is busy with something else \(60 %\)"),
     ],

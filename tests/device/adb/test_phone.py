@@ -23,7 +23,7 @@ def test_what_is_not_told_is_unknown_and_no_problem(client, phone):
     for name in ("dumpsys-thermalservice", "dumpsys-battery", "dumpsys-power", "settings-low_power"):
         (phone.root / "answers" / name).unlink()
     (phone.root / "answers" / "dumpsys-SurfaceFlinger").write_text("")
-    for name in ("gpuclk", "max_gpuclk", "gpu_busy_percentage", "temp"):
+    for name in ("gpuclk", "max_gpuclk", "gpu_available_frequencies", "gpu_busy_percentage", "temp"):
         phone.locate(f"/sys/class/kgsl/kgsl-3d0/{name}").unlink()
     found = read_properties(client)
     assert (found.soc, found.abis, found.gpu) == ("msmnile", ("arm64-v8a",), "")
@@ -32,7 +32,7 @@ def test_what_is_not_told_is_unknown_and_no_problem(client, phone):
 
 
 def test_a_phone_says_how_it_is_doing(client, phone):
-    phone.set_state(status=1, skin=38.5, battery=31.4, level=77, awake=False, gpu_busy=12)
+    phone.set_state(status=1, skin=38.5, battery=31.4, level=77, awake=False, gpu_busy=12, gpu_mhz=427)
     assert read_state(client) == PhoneState(
         thermal_status=1,
         thermal_override=False,
@@ -43,7 +43,8 @@ def test_a_phone_says_how_it_is_doing(client, phone):
         screen_on=False,
         power_save=False,
         gpu_clock_mhz=585,
-        gpu_max_clock_mhz=585,
+        gpu_max_clock_mhz=427,
+        gpu_top_clock_mhz=585,
         gpu_busy_percent=12,
         gpu_c=31,
     )

@@ -72,6 +72,10 @@ class Stream:
         self._connection.close()
         raise StreamClosed
 
+    def send_noise(self) -> None:
+        """Send what is no message, as a bad cable does."""
+        self._connection.send_raw(bytes(range(200, 256)) * 4)
+
     def feed(self, data: bytes) -> None:
         with self._changed:
             self._buffer += data
@@ -117,6 +121,10 @@ class Connection(threading.Thread):
         header = _HEADER.pack(command, first, second, len(data), sum(data) & 0xFFFFFFFF, command ^ 0xFFFFFFFF)
         with self._sending:
             self._channel.sendall(header + data)
+
+    def send_raw(self, data: bytes) -> None:
+        with self._sending:
+            self._channel.sendall(data)
 
     def run(self) -> None:
         with contextlib.suppress(OSError, StreamClosed):
