@@ -15,7 +15,7 @@ from ..devices import Backend, RawTiming, TimingOptions
 from ..errors import CandidateError, DeviceError, NoDeviceError
 from ..runner import device_fields, raw_timing, timing_arguments
 from .client import AdbClient
-from .failures import Patience, PhoneError, follow_policy
+from .failures import Patience, PhoneError, UnusablePhoneError, follow_policy
 from .lock import lock_phone
 from .phone import PhoneInfo, PhoneProperties, check_state, describe_phone, read_state
 from .runner import PhoneRunner, runner_for
@@ -68,7 +68,10 @@ class AdbDevice:
             DeviceError: If the phone failed.
         """
         if self._info is None:
-            self._info = self._guarded(self._describe)
+            try:
+                self._info = self._guarded(self._describe)
+            except CandidateError as error:  # there is no candidate yet that could be at fault
+                raise UnusablePhoneError(self._client.serial, f"its GPU cannot be looked at: {error}") from error
         return self._info
 
     def verify(self, package: Path, *, tolerance: float = 1e-3) -> float:
@@ -78,7 +81,7 @@ class AdbDevice:
             result = self._check_driver(runner.call("verify", package, "--tolerance", repr(tolerance)))
             return float(result["verified_error"])
 
-        return self._guarded(work)
+        return self._on_gpu(work)
 
     def time(self, package: Path, options: TimingOptions) -> RawTiming:
         """Verify and measure, between two looks at the phone's state.
@@ -97,7 +100,7 @@ class AdbDevice:
             check_state(self._client.serial, replace(after, gpu_busy_percent=None))
             return raw_timing(self._check_driver(result))
 
-        return self._guarded(work)
+        return self._on_gpu(work)
 
     def run(self, package: Path, inputs: NDArray[np.float32], output_values: int) -> NDArray[np.float32]:
         """Run each row of ``inputs`` through the package."""
@@ -111,7 +114,7 @@ class AdbDevice:
                 values = np.fromfile(output, dtype="<f4").astype(np.float32, copy=False)
             return values.reshape(len(inputs), output_values)
 
-        return self._guarded(work)
+        return self._on_gpu(work)
 
     def state(self) -> dict[str, Any]:
         """Temperatures, clocks, battery, screen, and what of it forbids timing (``problems``)."""
@@ -122,10 +125,15 @@ class AdbDevice:
 
     def _check_driver(self, result: dict[str, Any]) -> dict[str, Any]:
         """A driver that was replaced is another device."""
-        known, found = self._info, result["device"]["driver"]
-        if known is not None and result["backend"] == known.backend and found != known.driver:
+        known, found = self.info, result["device"]["driver"]
+        if result["backend"] == known.backend and found != known.driver:
             raise DeviceError(f"{self.id} had driver {known.driver}, now {found}: list the devices again")
         return result
+
+    def _on_gpu(self, work: Callable[[PhoneRunner], Result]) -> Result:
+        """Do something with the phone when it is known how the runner finds its GPU."""
+        _ = self.info
+        return self._guarded(work)
 
     def _guarded(self, work: Callable[[PhoneRunner], Result]) -> Result:
         """Do something with the phone for ourselves, as often as the policies say."""
@@ -134,7 +142,7 @@ class AdbDevice:
         def attempt() -> Result:
             runner = self._runner(self._environment)
             boots.add(runner.tidy())
-            if len(boots) > 1:
+            if len(boots - {""}) > 1:  # where it cannot be read, it is empty
                 raise CandidateError(f"phone {serial}: it restarted while it ran this package", reason="crash")
             try:
                 return work(runner)

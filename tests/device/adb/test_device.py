@@ -214,6 +214,14 @@ def test_a_second_crash_is_the_candidates_fault(device, phone, package, waits, i
     assert is_clean(phone)
 
 
+def test_a_crash_without_a_candidate_is_the_phones_fault(device, phone, waits, is_clean):
+    phone.faults_at_devices = True
+    phone.inject("crash", times=2)
+    with pytest.raises(UnusablePhoneError, match="its GPU cannot be looked at: .*the runner crashed at 'devices'"):
+        _ = device.info
+    assert is_clean(phone)
+
+
 def test_a_restart_of_the_phone_is_the_candidates_fault(phone, open_phone_now, package, is_clean, reconnect):
     device = open_phone_now(phone, on_wait=lambda: reconnect(phone))
     phone.inject("reboot", times=100)
@@ -265,7 +273,7 @@ def test_a_hot_or_busy_phone_is_waited_for(device, phone, package, waits, is_cle
     with pytest.raises(MeasurementError, match=message) as error:
         device.time(package, QUICK)
     assert (waits, policy_of(error.value)) == ([30.0, 60.0], "repeat")
-    assert not any("--nonce" in command for command in phone.commands)  # nothing was run
+    assert not any("--nonce" in command and "/package-" in command for command in phone.commands)  # nothing was run
     assert is_clean(phone)
 
 
