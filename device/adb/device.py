@@ -69,7 +69,7 @@ class AdbDevice:
         """
         if self._info is None:
             try:
-                self._info = self._guarded(self._describe)
+                self._info = self._describe()
             except CandidateError as error:  # there is no candidate yet that could be at fault
                 raise UnusablePhoneError(self._client.serial, f"its GPU cannot be looked at: {error}") from error
         return self._info
@@ -78,10 +78,10 @@ class AdbDevice:
         """Run the verification input; return the error relative to the largest output."""
 
         def work(runner: PhoneRunner) -> float:
-            result = self._check_driver(runner.call("verify", package, "--tolerance", repr(tolerance)))
+            result = self._check_driver(runner.call("verify", "--tolerance", repr(tolerance)))
             return float(result["verified_error"])
 
-        return self._on_gpu(work)
+        return self._on_gpu(package, work)
 
     def time(self, package: Path, options: TimingOptions) -> RawTiming:
         """Verify and measure, between two looks at the phone's state.
@@ -94,13 +94,13 @@ class AdbDevice:
         def work(runner: PhoneRunner) -> RawTiming:
             check_state(self._client.serial, read_state(self._client))
             arguments = timing_arguments(options)
-            result = runner.call("time", package, *arguments, extra_s=10 * options.max_seconds)
+            result = runner.call("time", *arguments, extra_s=10 * options.max_seconds)
             after = read_state(self._client)
             # That the GPU was busy just now is our own doing.
             check_state(self._client.serial, replace(after, gpu_busy_percent=None))
             return raw_timing(self._check_driver(result))
 
-        return self._on_gpu(work)
+        return self._on_gpu(package, work)
 
     def run(self, package: Path, inputs: NDArray[np.float32], output_values: int) -> NDArray[np.float32]:
         """Run each row of ``inputs`` through the package."""
@@ -110,11 +110,11 @@ class AdbDevice:
             with tempfile.TemporaryDirectory(prefix="act-run-") as name:
                 source, output = Path(name) / "input", Path(name) / "output"
                 np.ascontiguousarray(inputs, dtype="<f4").tofile(source)
-                runner.run(package, source, output, output_bytes=size, extra_s=float(len(inputs)))
+                runner.run(source, output, output_bytes=size, extra_s=float(len(inputs)))
                 values = np.fromfile(output, dtype="<f4").astype(np.float32, copy=False)
             return values.reshape(len(inputs), output_values)
 
-        return self._on_gpu(work)
+        return self._on_gpu(package, work)
 
     def state(self) -> dict[str, Any]:
         """Temperatures, clocks, battery, screen, and what of it forbids timing (``problems``)."""
@@ -130,21 +130,21 @@ class AdbDevice:
             raise DeviceError(f"{self.id} had driver {known.driver}, now {found}: list the devices again")
         return result
 
-    def _on_gpu(self, work: Callable[[PhoneRunner], Result]) -> Result:
-        """Do something with the phone when it is known how the runner finds its GPU."""
+    def _on_gpu(self, package: Path, work: Callable[[PhoneRunner], Result]) -> Result:
+        """Do something with a package when it is known how the runner finds the phone's GPU."""
         _ = self.info
-        return self._guarded(work)
+        return self._guarded(self._runner(self._environment, package), work)
 
-    def _guarded(self, work: Callable[[PhoneRunner], Result]) -> Result:
+    def _guarded(self, runner: PhoneRunner, work: Callable[[PhoneRunner], Result]) -> Result:
         """Do something with the phone for ourselves, as often as the policies say."""
         serial, boots = self._client.serial, set[str]()
 
         def attempt() -> Result:
-            runner = self._runner(self._environment)
-            boots.add(runner.tidy())
+            boots.add(runner.prepare())
             if len(boots - {""}) > 1:  # where it cannot be read, it is empty
                 raise CandidateError(f"phone {serial}: it restarted while it ran this package", reason="crash")
             try:
+                runner.install()
                 return work(runner)
             finally:
                 with contextlib.suppress(PhoneError):  # what is left now goes at the next contact
@@ -153,12 +153,11 @@ class AdbDevice:
         with lock_phone(self.id):
             return follow_policy(serial, attempt, patience=self._patience, sleep=self._sleep)
 
-    def _describe(self, runner: PhoneRunner) -> PhoneInfo:
+    def _describe(self) -> PhoneInfo:
         """Ask the runner for the phone's GPU, with the first variables that let it find one."""
         problems: list[str] = []
         for environment in _ENVIRONMENTS:
-            tried = self._runner(environment)
-            found = {backend: devices[0] for backend in _BACKENDS if (devices := _found(tried, backend, problems))}
+            found = self._guarded(self._runner(environment), lambda runner: _find_gpus(runner, problems))
             if found:
                 self._environment = environment
                 first = next(iter(found.values()))
@@ -168,15 +167,22 @@ class AdbDevice:
             + "\n".join(dict.fromkeys(problems))
         )
 
-    def _runner(self, environment: dict[str, str]) -> PhoneRunner:
+    def _runner(self, environment: dict[str, str], package: Path | None = None) -> PhoneRunner:
         program = runner_for(self.properties)
-        return PhoneRunner(self._client, program, environment=environment, timeout_s=self._run_timeout_s)
+        return PhoneRunner(
+            self._client, program, package=package, environment=environment, timeout_s=self._run_timeout_s
+        )
 
 
-def _found(runner: PhoneRunner, backend: Backend, problems: list[str]) -> list[dict[str, Any]]:
-    """The phone's devices of a backend; where it has no library, the reason is added to ``problems``."""
-    try:
-        return runner.devices(backend)
-    except NoDeviceError as error:
-        problems.append(str(error))
-        return []
+def _find_gpus(runner: PhoneRunner, problems: list[str]) -> dict[Backend, dict[str, Any]]:
+    """The first device of each backend; where there is no library, the reason is added to ``problems``."""
+    found: dict[Backend, dict[str, Any]] = {}
+    for backend in _BACKENDS:
+        try:
+            devices = runner.devices(backend)
+        except NoDeviceError as error:
+            problems.append(str(error))
+            continue
+        if devices:
+            found[backend] = devices[0]
+    return found

@@ -34,7 +34,8 @@ printf '\n== battery\n'; dumpsys battery 2>/dev/null
 printf '\n== power\n'; dumpsys power 2>/dev/null | grep -m 1 'mWakefulness='
 printf '\n== saver\n'; settings get global low_power 2>/dev/null
 for name in gpuclk max_gpuclk gpu_available_frequencies gpu_busy_percentage temp; do
-  printf '\n== %s\n' "$name"; cat "/sys/class/kgsl/kgsl-3d0/$name" 2>/dev/null
+  printf '\n== %s\n' "$name"
+  { read -r value <"/sys/class/kgsl/kgsl-3d0/$name"; } 2>/dev/null && echo "$value"
 done
 exit 0
 """

@@ -24,18 +24,31 @@ KEPT: Final = 8
 """Packages (and runners) that stay on a phone, the newest ones."""
 _RESULT_BYTES: Final = 32 << 20
 _TIDY: Final = r"""
-mkdir -p "$1" && cd "$1" || exit 1
+folder=$1 kept=$2
+shift 2
+mkdir -p "$folder" && cd "$folder" || exit 1
 for run in run-*; do
   [ -d "$run" ] || continue
-  pid=$(cat "$run/pid" 2>/dev/null)
-  if [ -n "$pid" ] && grep -q "$1/runner-" "/proc/$pid/cmdline" 2>/dev/null; then kill -9 "$pid"; fi
+  pid=
+  { read -r pid <"$run/pid"; } 2>/dev/null
+  if [ -n "$pid" ] && grep -q "$folder/runner-" "/proc/$pid/cmdline" 2>/dev/null; then kill -9 "$pid"; fi
   rm -rf "$run"
 done
-rm -f ./*.part-*
-for kind in runner package; do
-  ls -t | grep "^$kind-" | tail -n +"$2" | while read -r name; do rm -f "$name"; done
+for part in *.part-*; do
+  if [ -e "$part" ]; then rm -f "$part"; fi
 done
-cat /proc/sys/kernel/random/boot_id 2>/dev/null
+boot=
+{ read -r boot </proc/sys/kernel/random/boot_id; } 2>/dev/null
+echo "boot $boot"
+for name; do
+  if [ -e "$name" ]; then sha256sum "$name" && touch "$name"; fi
+done
+for kind in runner package; do
+  set -- "$kind"-*
+  if [ $# -gt "$kept" ]; then
+    ls -t | grep "^$kind-" | tail -n +$((kept + 1)) | while read -r name; do rm -f "$name"; done
+  fi
+done
 exit 0
 """
 _RUN: Final = 'mkdir -p "$1" && echo $$ >"$1/pid" && cd "$1" && shift && exec "$@"'
@@ -62,39 +75,70 @@ def runner_for(properties: PhoneProperties) -> Path:
 
 
 class PhoneRunner:
-    """The runner on one phone.
+    """The runner on one phone, for one package or for none.
 
     Args:
         client: The phone.
         runner: The program here.
+        package: What it is to run.
         environment: Variables that it needs there.
         timeout_s: Time for a command, beyond what the command itself is asked to take.
     """
 
     def __init__(
-        self, client: AdbClient, runner: Path, *, environment: dict[str, str] | None = None, timeout_s: float
+        self,
+        client: AdbClient,
+        runner: Path,
+        *,
+        package: Path | None = None,
+        environment: dict[str, str] | None = None,
+        timeout_s: float,
     ) -> None:
-        self._client, self._runner, self._timeout_s = client, runner, timeout_s
-        self._environment = environment or {}
+        self._client, self._timeout_s, self._environment = client, timeout_s, environment or {}
+        self._files = {_cached_name(runner, "runner"): runner}
+        if package is not None:
+            self._files[_cached_name(package, "package")] = package
+        self._program, *self._package = (f"{FOLDER}/{name}" for name in self._files)
+        self._present: set[str] = set()
 
-    def tidy(self) -> str:
-        """Stop and remove what earlier runs left behind; return the phone's boot id.
+    def prepare(self) -> str:
+        """Tidy up, see what is there already, and return the phone's boot id, empty if it does not tell.
 
         Raises:
             PhoneError: If the phone does not answer, or is full.
         """
-        return self._client.script(_TIDY, FOLDER, str(KEPT + 1)).strip()
+        first, *sums = self._client.script(_TIDY, FOLDER, str(KEPT), *self._files).splitlines()
+        digests = {line.split(" ")[0] for line in sums}
+        self._present = {name for name in self._files if name.partition("-")[2] in digests}
+        return first.partition(" ")[2]
 
-    def call(self, command: str, package: Path, *arguments: str, extra_s: float = 0.0) -> dict[str, Any]:
-        """Run a command on a package and return the fields of its result.
+    def tidy(self) -> None:
+        """Stop and remove what runs left behind, and the oldest files beyond those that are kept.
+
+        Raises:
+            PhoneError: If the phone does not answer, or is full.
+        """
+        self._client.script(_TIDY, FOLDER, str(KEPT))
+
+    def install(self) -> None:
+        """Copy runner and package to the phone, unless :meth:`prepare` found them there with the same content.
+
+        Raises:
+            PhoneError: If they did not arrive.
+        """
+        for name, file in self._files.items():
+            if name not in self._present:
+                self._client.push(file, f"{FOLDER}/{name}", executable=name.startswith("runner-"))
+
+    def call(self, command: str, *arguments: str, extra_s: float = 0.0) -> dict[str, Any]:
+        """Run a command on the package and return the fields of its result.
 
         Raises:
             PackageError, NoDeviceError, CandidateError: As for a local runner; a run that hangs is the candidate's
                 fault if the phone still answers.
             PhoneError: If the phone failed, the runner crashed, or its result did not arrive whole.
         """
-        program, there = self._install(package)
-        return self._call(_new_folder(), program, [command, there, *arguments], extra_s=extra_s)
+        return self._call(_new_folder(), [command, *self._package, *arguments], extra_s=extra_s)
 
     def devices(self, backend: str) -> list[dict[str, Any]]:
         """What the runner finds on the phone.
@@ -103,36 +147,22 @@ class PhoneRunner:
             NoDeviceError: If it finds no library.
             PhoneError: As for :meth:`call`.
         """
-        (program,) = self._install()
-        found: list[dict[str, Any]] = self._call(_new_folder(), program, ["devices", backend])["devices"]
+        found: list[dict[str, Any]] = self._call(_new_folder(), ["devices", backend])["devices"]
         return found
 
-    def run(self, package: Path, inputs: Path, output: Path, *, output_bytes: int, extra_s: float) -> None:
-        """Run inputs from a file through a package and write the outputs to another."""
-        program, there = self._install(package)
+    def run(self, inputs: Path, output: Path, *, output_bytes: int, extra_s: float) -> None:
+        """Run inputs from a file through the package and write the outputs to another."""
         folder = _new_folder()
         source, back = f"{folder}/input", f"{folder}/output"
         self._client.script('mkdir -p "$1"', folder)
         self._client.push(inputs, source)
-        self._call(folder, program, ["run", there, "--input", source, "--output", back], extra_s=extra_s)
+        self._call(folder, ["run", *self._package, "--input", source, "--output", back], extra_s=extra_s)
         self._client.pull(back, output, size=output_bytes)
 
-    def _install(self, *packages: Path) -> list[str]:
-        """The paths of runner and packages on the phone, copied unless they are there with the same content."""
-        files = {_cached_name(self._runner, "runner"): self._runner}
-        files |= {_cached_name(package, "package"): package for package in packages}
-        # The newest are kept, so what is used again becomes new.
-        found = self._client.script('for f; do sha256sum "$f" 2>/dev/null && touch "$f"; done; exit 0', *files)
-        present = {line.split(" ")[0] for line in found.splitlines()}
-        for target, file in files.items():
-            if target.rpartition("-")[2] not in present:
-                self._client.push(file, target, executable=file == self._runner)
-        return list(files)
-
-    def _call(self, folder: str, program: str, command: list[str], *, extra_s: float = 0.0) -> dict[str, Any]:
+    def _call(self, folder: str, command: list[str], *, extra_s: float = 0.0) -> dict[str, Any]:
         nonce = secrets.token_hex(8)
         variables = [f"{name}={value}" for name, value in self._environment.items()]
-        full = ["sh", "-c", _RUN, "act", folder, *(["env", *variables] if variables else []), program]
+        full = ["sh", "-c", _RUN, "act", folder, *(["env", *variables] if variables else []), self._program]
         full += [*command, "--nonce", nonce]
         timeout_s = self._timeout_s + extra_s
         try:
@@ -172,4 +202,4 @@ def _new_folder() -> str:
 
 
 def _cached_name(file: Path, kind: str) -> str:
-    return f"{FOLDER}/{kind}-{hashlib.sha256(file.read_bytes()).hexdigest()}"
+    return f"{kind}-{hashlib.sha256(file.read_bytes()).hexdigest()}"

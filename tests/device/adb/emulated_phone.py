@@ -19,9 +19,9 @@ from .transport import Connection, Stream
 
 FAULTS = ("drop_in_push", "wrong_checksum", "no_space", "silent", *RUN_FAULTS)
 _PROGRAMS = {
-    "getprop": 'if [ $# = 0 ]; then cat "$PHONE/answers/getprop"; fi',
-    "dumpsys": 'cat "$PHONE/answers/dumpsys-$1"',
-    "settings": 'cat "$PHONE/answers/settings-$3"',
+    "getprop": 'if [ $# = 0 ]; then exec cat "$PHONE/answers/getprop"; fi',
+    "dumpsys": 'exec cat "$PHONE/answers/dumpsys-$1"',
+    "settings": 'exec cat "$PHONE/answers/settings-$3"',
 }
 
 

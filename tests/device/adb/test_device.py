@@ -46,6 +46,7 @@ def test_the_runner_and_a_package_are_sent_once(device, phone, package):
     device.verify(package)
     assert phone.files() == first and len(first) == 2
     assert sum("chmod" in command for command in phone.commands) == 2
+    assert max(len(command) for command in phone.commands) < 4000  # what an old adbd takes
 
 
 def test_a_file_that_was_altered_there_is_sent_again(device, phone, package):
@@ -217,7 +218,7 @@ def test_a_second_crash_is_the_candidates_fault(device, phone, package, waits, i
 def test_a_crash_without_a_candidate_is_the_phones_fault(device, phone, waits, is_clean):
     phone.faults_at_devices = True
     phone.inject("crash", times=2)
-    with pytest.raises(UnusablePhoneError, match="its GPU cannot be looked at: .*the runner crashed at 'devices'"):
+    with pytest.raises(UnusablePhoneError, match=r"its GPU cannot be looked at: .*the runner crashed at 'devices'"):
         _ = device.info
     assert is_clean(phone)
 
