@@ -32,6 +32,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="ID",
         help="the device to check, as in opencl:0 or adb:SERIAL (default: every one of this machine)",
     )
+    parser.add_argument(
+        "--adb-server", metavar="HOST:PORT", help="list the phones of this adb server (default: adb's own)"
+    )
     group = parser.add_argument_group("build-runner")
     group.add_argument(
         "--abi", choices=("host", "arm64-v8a", "x86_64"), default="host", help="this machine (default), or an Android"
@@ -66,7 +69,7 @@ def _list(args: argparse.Namespace, progress: Progress) -> int:
     from ...device.local import list_local_devices
 
     devices = list_local_devices()
-    phones = _phones(progress)
+    phones = _phones(args.adb_server, progress)
     if args.json:
         print_json(
             [{"id": d.id, "name": d.name, "platform": d.platform, "driver": d.driver, "fingerprint": d.fingerprint}
@@ -82,13 +85,14 @@ def _list(args: argparse.Namespace, progress: Progress) -> int:
     return 0
 
 
-def _phones(progress: Progress) -> "list[PhoneListing]":
+def _phones(server: str | None, progress: Progress) -> "list[PhoneListing]":
     """The attached phones; without adb there are none, which is said."""
     from ...device.adb.phones import list_phones
+    from ...device.adb.program import AdbServer
     from ...device.devices import DeviceError
 
     try:
-        return list_phones()
+        return list_phones(None if server is None else AdbServer.parse(server))
     except DeviceError as error:
         progress.warn(f"phones are not listed: {error}")
         return []

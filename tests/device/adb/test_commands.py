@@ -48,9 +48,11 @@ def test_devices_lists_phones_beside_local_ones(phone, make_phone, capsys, run_a
     assert refused["state"] == "unauthorized" and "accept the key" in refused["problems"][0]
 
 
-def test_devices_shows_phones_in_a_table(phone, capsys):
-    assert main(["devices"]) == 0
+def test_devices_shows_the_phones_of_a_server_in_a_table(phone, capsys, adb_environment):
+    port = adb_environment["ADB_SERVER_SOCKET"].rpartition(":")[2]
+    assert main(["devices", "--adb-server", f"localhost:{port}"]) == 0
     table = capsys.readouterr().out
+    assert f"@localhost:{port}" in table
     assert f"adb:{phone.serial}" in table and "Adreno (TM) 640" in table and "ready" in table
 
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -304,6 +305,15 @@ def test_a_failing_phone_does_not_disturb_its_twin(make_phone, open_phone_now, p
         first.time(package, QUICK)
     assert second.time(package, QUICK).single_ms == (0.001,) * 5
     assert bad.running() == [] and is_clean(good)
+
+
+def test_phones_work_at_the_same_time_and_each_for_one_at_a_time(make_phone, open_phone_now, package, is_clean):
+    phones = [make_phone(), make_phone(table=2.0)]
+    devices = [open_phone_now(phone) for phone in (*phones, *phones)]
+    with ThreadPoolExecutor() as pool:
+        found = list(pool.map(lambda device: device.time(package, QUICK).single_ms[0], devices))
+    assert found == [0.001, 0.002, 0.001, 0.002]
+    assert all(is_clean(phone) for phone in phones)
 
 
 def test_a_driver_that_was_replaced_is_another_device(device, phone, package, monkeypatch):
