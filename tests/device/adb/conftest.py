@@ -131,7 +131,7 @@ def open_phone_now(private_adb, table_runner, waits):
         return AdbDevice(
             client,
             device_id=f"adb:{phone.serial}",
-            properties=read_properties(client),
+            properties=read_properties(AdbClient(private_adb, phone.serial)),  # a busy machine takes its time
             patience=PATIENCE,
             run_timeout_s=run_timeout_s,
             sleep=sleep,

@@ -235,9 +235,9 @@ def test_a_restart_of_the_phone_is_the_candidates_fault(phone, open_phone_now, p
 
 
 def test_a_run_that_hangs_is_stopped_and_the_candidates_fault(phone, open_phone_now, package, waits, is_clean):
-    device = open_phone_now(phone, run_timeout_s=1.0)
+    device = open_phone_now(phone, run_timeout_s=2.5)
     phone.inject("hang")
-    with pytest.raises(CandidateError, match=r"did not finish 'verify' within 1 s and was stopped") as error:
+    with pytest.raises(CandidateError, match=r"did not finish 'verify' within 2\.5 s and was stopped") as error:
         device.verify(package)
     assert (error.value.reason, policy_of(error.value), waits) == ("hang", "reject", [])
     assert is_clean(phone)
