@@ -163,6 +163,17 @@ def _vulkan() -> Finding:
     return Finding(name="vulkan", ok=True, found=f"SPIR-V from {compiler}, {checked}")
 
 
+def _adb() -> Finding:
+    """Phones are optional: without adb only they are missing."""
+    from ...device.adb.program import AdbProgramError, find_adb
+
+    try:
+        program = find_adb()
+    except AdbProgramError as error:  # the message says what to do
+        return Finding(name="adb", ok=True, found=f"phones cannot be reached: {error}")
+    return Finding(name="adb", ok=True, found=f"{program.release} at {program.path}")
+
+
 def _disk() -> Finding:
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     places = {"here": Path.cwd(), "cache": _existing(cache)}
@@ -206,6 +217,7 @@ CHECKS: dict[str, Callable[[], Finding]] = {
     "android": _android,
     "devices": _devices,
     "vulkan": _vulkan,
+    "adb": _adb,
     "disk": _disk,
     "bf16": _bf16,
 }
