@@ -310,7 +310,7 @@ class Expressions:
         return Value(type_, (self.shared(Value(type_.with_lanes(QUAD), (text,))).lane(lane),))
 
     def _neighbours(self, storage: Storage, index: tvm.ir.Expr, type_: GlslType) -> Value | None:
-        """Near elements at any distance from a whole vector: parts of the vectors around them, which loads may share."""
+        """Near elements at any distance from a whole vector: parts of vectors around them, which loads may share."""
         known = isinstance(index, tirx.Ramp) and isinstance(index.stride, tirx.IntImm)
         if not known or not 0 < int(index.stride) < QUAD or storage.elements % QUAD:
             return None

@@ -1,7 +1,8 @@
 """Everything without a schedule of its own: pooling, means, softmax, slices, copies, element by element.
 
-Elementwise blocks are inlined; each block that is left becomes one kernel with one output element per work-item (several
-where starting work-items is what costs) and its reduction, if any, as an inner loop on a private accumulator. A reduction takes its elementwise epilogue with it.
+Elementwise blocks are inlined; each block that is left becomes one kernel with one output element per work-item (or
+several, where starting work-items is what costs) and its reduction, if any, as an inner loop on a private accumulator.
+A reduction takes its elementwise epilogue with it.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ class Spread:
 
 
 def spread_for(target: Target) -> Spread:
-    """One element per work-item; up to 32 on lanes of a CPU, where starting eight of them costs as much as many loads."""
+    """One element per work-item; up to 32 on lanes of a CPU, where starting eight of them costs as many loads."""
     return Spread(work_items=8, elements=32) if has_lanes(target) else Spread()
 
 
