@@ -299,12 +299,10 @@ class Expressions:
         vectors = self.quad_vectors(storage, index, type_)
         if vectors is not None:
             return self.shared(Value(type_, vectors))
-        if type_.lanes > 1:
-            return self._neighbours(storage, index, type_)
         address = split_address(index)
         # A vector around one element must not reach beyond the buffer.
         if address is None or type_.lanes > 1 or storage.elements % QUAD:
-            return None
+            return self._neighbours(storage, index, type_)
         number, lane = divmod(address.constant, QUAD)
         text = self._quad(storage, address, number)
         return Value(type_, (self.shared(Value(type_.with_lanes(QUAD), (text,))).lane(lane),))

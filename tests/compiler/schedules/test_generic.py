@@ -1,9 +1,5 @@
 import pytest
-from act.compiler.device_functions import lower_function, with_layouts
-from act.compiler.schedules.generic import Spread, schedule_generic, spread_for
-from act.compiler.targets import get_target
 from onnx import helper
-from tvm import s_tir, te
 
 from ..kernel_check import compile_model, verified_error
 from ..onnx_networks import model_of, random
@@ -52,15 +48,3 @@ def test_elementwise_chains_are_one_kernel(tmp_path):
         helper.make_node("Tanh", ["b"], ["output"]),
     ]
     assert len(compile_model(model_of(nodes, {}), tmp_path).steps) == 1
-
-
-def test_work_items_of_lanes_hold_several_elements():
-    assert spread_for(get_target("adreno640-vulkan")) == spread_for(get_target("host-opencl")) == Spread()
-    spread = spread_for(get_target("host-vulkan"))
-    x = te.placeholder((4, 96), "float32", name="x")
-    k = te.reduce_axis((0, 96), name="k")
-    for y in (te.compute(x.shape, lambda i, j: x[i, j] + 1.0), te.compute((4,), lambda i: te.sum(x[i, k], axis=k))):
-        scheduled = schedule_generic(s_tir.Schedule(te.create_prim_func([x, y])), spread)
-        (function,) = lower_function(with_layouts(scheduled, [None, None]), get_target("host-vulkan"), name="f")
-        items = function.groups[0] * function.local_size[0]
-        assert items == max(1, int(y.shape[0]) * (int(y.shape[1]) if len(y.shape) > 1 else 1) // 32)
