@@ -75,6 +75,13 @@ static void touch(const act_package *package) {
   touch_text(&package->target);
 }
 
+/* Every failure says why. */
+static act_status told(act_status status, act_error *error) {
+  STUB_CHECK(status == ACT_OK || (error->status == status && error->message[0] != 0));
+  error->message[0] = 0;
+  return status;
+}
+
 static act_status use(const act_package *package, act_error *error) {
   static const act_timing_options options = {.single_runs = 1, .bursts = 1, .burst_runs = 2, .profile_runs = 2};
   act_session *session = NULL;
@@ -82,12 +89,12 @@ static act_status use(const act_package *package, act_error *error) {
   stub.outputs = (const unsigned char *)act_package_verification_output(package);
   stub.output_bytes = act_package_output_bytes(package);
   stub.position = 0;
-  act_status status = act_session_create(package, NULL, &session, error);
+  act_status status = told(act_session_create(package, NULL, &session, error), error);
   STUB_CHECK((status == ACT_OK) == (session != NULL));
-  if (status == ACT_OK) status = act_session_verify(session, 1e-3, &relative_error, error);
+  if (status == ACT_OK) status = told(act_session_verify(session, 1e-3, &relative_error, error), error);
   for (int i = 0; i < 2 && session != NULL; i++) { /* again, even after a failure: an app may try */
     act_timing timing;
-    act_status timed = act_session_time(session, &options, &timing, error);
+    act_status timed = told(act_session_time(session, &options, &timing, error), error);
     STUB_CHECK(timed != ACT_OK || (timing.single_count == 1 && timing.burst_count == 1));
     if (timed == ACT_OK) act_timing_free(&timing);
     if (status == ACT_OK) status = timed;
@@ -98,7 +105,7 @@ static act_status use(const act_package *package, act_error *error) {
 
 static act_status execute(const unsigned char *data, size_t size, act_error *error) {
   act_package *package = NULL;
-  act_status status = act_package_parse(data, size, &package, error);
+  act_status status = told(act_package_parse(data, size, &package, error), error);
   STUB_CHECK((status == ACT_OK) == (package != NULL));
   if (status == ACT_OK) {
     touch(package);
@@ -132,7 +139,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
   act_status status = execute(copy, size, &error);
   allocations_left = 0;
   STUB_CHECK((unsigned)status < sizeof fuzz_results / sizeof *fuzz_results);
-  STUB_CHECK(status == ACT_OK || (error.status == status && error.message[0] != 0));
   STUB_CHECK(stub.live == 0 && live_allocations == before);
   fuzz_results[status]++;
   __real_free(copy);
