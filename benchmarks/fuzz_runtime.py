@@ -46,6 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, help="folder for the inputs that reach new code (default: a temporary one)")
     parser.add_argument("--no-coverage", action="store_true", help="skip the run under gcov")
     parser.add_argument("--driver", choices=("own", "libfuzzer"), help="(libfuzzer where clang can build it)")
+    parser.add_argument("--renew-corpus", action="store_true", help="put the fewest inputs that reach as much into the corpus")
     parser.add_argument("--json", type=Path, help="also write the summary to this file")
     args = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory(prefix="act-fuzz-") as name:
@@ -97,6 +98,8 @@ def fuzz(args: argparse.Namespace, folder: Path, out: Path) -> dict[str, object]
         "inputs_kept": len(list(out.glob("*"))),
         "statuses": {line.split()[1].rstrip(":"): int(line.split()[2]) for line in counts[1:]},
     }
+    if args.renew_corpus and done.returncode == 0:
+        renew_corpus(folder / "reduced", program if driver == "own" else build(folder / "own"), out)
     if not args.no_coverage and done.returncode == 0:
         summary["line_coverage"] = coverage(folder / "coverage", [path for path in sorted(out.glob("*"))])
     return summary
@@ -116,7 +119,9 @@ def build(folder: Path, *, clang: str | None = None, coverage: bool = False) -> 
     stubs = [str(FUZZ / "stub_opencl.c"), str(FUZZ / "stub_vulkan.c")]
     call([compiler, *flags, "-fPIC", "-shared", *stubs, "-o", str(folder / "stub.so")], folder)
     guided = ["--coverage"] if coverage else ["-fsanitize=fuzzer-no-link"] if clang else ["-fsanitize-coverage=trace-pc"]
-    call([compiler, *flags, *guided, "-c", *map(str, runtime_sources())], folder)
+    for source in runtime_sources():  # checksums have the same branches for all inputs
+        followed = guided if coverage or source.name != "act_common.c" else []
+        call([compiler, *flags, *followed, "-c", str(source)], folder)
     parts = [str(FUZZ / name) for name in ("target.c", "mutator.c", *(() if clang else ("driver.c",)))]
     objects = [f"{path.stem}.o" for path in runtime_sources()]
     link = ["-fsanitize=fuzzer"] if clang else ["--coverage"] if coverage else []
@@ -136,11 +141,20 @@ def call(command: Sequence[str], folder: Path) -> str:
     return done.stdout
 
 
+def renew_corpus(folder: Path, program: Path, out: Path) -> None:
+    """Replace the corpus by those inputs, short ones first, that reach branches which no one before them reaches."""
+    folder.mkdir()
+    inputs = sorted(out.glob("*"), key=lambda path: (path.stat().st_size, path.name))
+    call([str(program), "-reduce", f"-out={folder}", *map(str, inputs)], folder)
+    shutil.rmtree(CORPUS, ignore_errors=True)
+    shutil.copytree(folder, CORPUS)
+
+
 def coverage(folder: Path, inputs: Sequence[Path]) -> dict[str, float]:
     """Share of the lines of each C file that the inputs reach, in percent; `loader` is what reads a package."""
     program = build(folder, coverage=True)
     for first in range(0, len(inputs), 500):
-        call([str(program), *map(str, inputs[first : first + 500])], folder)
+        call([str(program), *map(str, inputs[first : first + 500])], folder)  # gcov adds the counts up
     reached: dict[str, tuple[int, int]] = {}
     for source in runtime_sources():
         text = call(["gcov", "--json-format", "--stdout", f"{source.stem}.gcno"], folder)

@@ -15,24 +15,25 @@ act_status act_fail(act_error *error, act_status status, const char *format, ...
   return status;
 }
 
-static void fill_table(uint32_t table[8][256]) {
+static void fill_table(uint32_t table[8][256], int slices) {
   for (uint32_t i = 0; i < 256; i++) {
     uint32_t value = i;
     for (int bit = 0; bit < 8; bit++) value = value & 1 ? 0xEDB88320u ^ (value >> 1) : value >> 1;
     table[0][i] = value;
   }
-  for (int slice = 1; slice < 8; slice++)
+  for (int slice = 1; slice < slices; slice++)
     for (int i = 0; i < 256; i++) table[slice][i] = table[0][table[slice - 1][i] & 255] ^ (table[slice - 1][i] >> 8);
 }
 
-/* CRC-32 of zlib, eight bytes at a time: packages reach hundreds of megabytes. The table is made for each call, some
- * microseconds, and not kept: packages may be loaded in several threads. */
+/* CRC-32 of zlib, eight bytes at a time where that pays: packages reach hundreds of megabytes. The table is made for each
+ * call, which takes microseconds, and not kept: packages may be loaded in several threads. */
 uint32_t act_crc32(uint32_t crc, const void *data, size_t size) {
   uint32_t table[8][256];
-  fill_table(table);
+  int slices = size < 8192 ? 1 : 8;
+  fill_table(table, slices);
   const unsigned char *bytes = data;
   crc = ~crc;
-  for (; size >= 8; size -= 8, bytes += 8) {
+  for (; slices == 8 && size >= 8; size -= 8, bytes += 8) {
     uint32_t low, high;
     memcpy(&low, bytes, 4);
     memcpy(&high, bytes + 4, 4);
