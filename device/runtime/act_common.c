@@ -2,6 +2,7 @@
 #include "act_internal.h"
 
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
@@ -44,6 +45,16 @@ uint32_t act_crc32(uint32_t crc, const void *data, size_t size) {
   for (; size > 0; size--, bytes++) crc = table[0][(crc ^ *bytes) & 255] ^ (crc >> 8);
   return ~crc;
 }
+
+/* A flag and no mutex: the Android build keeps away from the types of threads, whose layouts differ between C libraries. */
+static atomic_flag locked = ATOMIC_FLAG_INIT;
+
+void act_lock(void) {
+  static const struct timespec pause = {0, 1000000};
+  while (atomic_flag_test_and_set(&locked)) nanosleep(&pause, NULL);
+}
+
+void act_unlock(void) { atomic_flag_clear(&locked); }
 
 double act_now_ms(void) {
   struct timespec now;

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from act.device.errors import CandidateError
+from act.device.package_format import c_header
 from act.device.package_records import FORMAT_VERSION
 from act.device.runner import call_runner
 
@@ -87,6 +88,26 @@ def test_a_finding_ends_the_program_and_leaves_its_input(fuzzing, tmp_path, monk
         pytest.skip(f"gcc has no sanitizers here: {str(error)[-300:]}")
     assert code == 1
     assert (tmp_path / "out" / "finding").stat().st_size > 0
+
+
+def test_packages_load_in_several_threads(fuzzing, tmp_path):
+    """The first ones open the GPU library, all of them make checksums: nothing of it is shared unguarded."""
+    compiler = shutil.which("gcc") or pytest.skip("needs gcc with its thread sanitizer")
+    (tmp_path / "act_package.h").write_text(c_header())
+    stub, program = tmp_path / "stub.so", tmp_path / "threads"
+    flags = [*fuzzing.FLAGS, "-O1", f"-I{tmp_path}", f"-I{fuzzing.RUNTIME}"]
+    stubs = [str(fuzzing.FUZZ / name) for name in ("stub_opencl.c", "stub_vulkan.c")]
+    subprocess.run([compiler, *flags, "-fPIC", "-shared", *stubs, "-o", str(stub)], check=True)
+    sources = [*map(str, fuzzing.runtime_sources()), str(Path(__file__).with_name("threads.c"))]
+    command = [compiler, *flags, "-fsanitize=thread", *sources, "-o", str(program), "-ldl", "-lm", "-lpthread"]
+    if subprocess.run(command, capture_output=True).returncode != 0:
+        pytest.skip("gcc has no thread sanitizer here")
+    environment = {**os.environ, "ACT_OPENCL_LIBRARY": str(stub), "ACT_VULKAN_LIBRARY": str(stub)}
+    for seed in fuzzing.write_seeds(tmp_path / "seeds"):
+        done = subprocess.run([str(program), str(seed)], env=environment, capture_output=True, text=True, timeout=60)
+        if "unexpected memory mapping" in done.stderr:
+            pytest.skip("the thread sanitizer does not run on this kernel")
+        assert done.returncode == 0, done.stderr[-3000:]
 
 
 # ---- what SPIR-V programs say of themselves ----
