@@ -71,6 +71,7 @@ def fuzz(args: argparse.Namespace, folder: Path, out: Path) -> dict[str, object]
     if args.driver == "libfuzzer" and clang is None:
         raise SystemExit("no clang here: apt-get install clang")
     program = build(folder / "sanitized", clang=clang)
+    followed = None if args.no_coverage else build(folder / "coverage", coverage=True)  # of the same sources
     start = time.monotonic()
     if driver == "own":
         command = [str(program), f"-runs={args.executions}", f"-seed={args.seed}", f"-out={out}"]
@@ -102,8 +103,8 @@ def fuzz(args: argparse.Namespace, folder: Path, out: Path) -> dict[str, object]
     }
     if args.renew_corpus and done.returncode == 0:
         renew_corpus(folder / "reduced", program if driver == "own" else build(folder / "own"), out)
-    if not args.no_coverage and done.returncode == 0:
-        summary["line_coverage"] = coverage(folder / "coverage", sorted(out.glob("*")))
+    if followed is not None and done.returncode == 0:
+        summary["line_coverage"] = coverage(followed, sorted(out.glob("*")))
     return summary
 
 
@@ -154,9 +155,9 @@ def renew_corpus(folder: Path, program: Path, out: Path) -> None:
     shutil.copytree(folder, CORPUS)
 
 
-def coverage(folder: Path, inputs: Sequence[Path]) -> dict[str, float]:
+def coverage(program: Path, inputs: Sequence[Path]) -> dict[str, float]:
     """Share of the lines of each C file that the inputs reach, in percent; `loader` is what reads a package."""
-    program = build(folder, coverage=True)
+    folder = program.parent
     for first in range(0, len(inputs), 500):
         call([str(program), *map(str, inputs[first : first + 500])], folder)  # gcov adds the counts up
     reached: dict[str, tuple[int, int]] = {}

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from act.device.errors import CandidateError
 from act.device.package_format import c_header
-from act.device.package_records import FORMAT_VERSION
+from act.device.package_records import FORMAT_VERSION, HEADER, KERNEL, SECTIONS
 from act.device.runner import call_runner
 
 SCRIPT = Path(__file__).resolve().parents[2] / "benchmarks" / "fuzz_runtime.py"
@@ -181,3 +181,31 @@ def test_expected_values_that_are_no_numbers_verify_nothing(
     environment = {**os.environ, **device.info.library.environment}
     with pytest.raises(CandidateError, match="output differs"):
         call_runner(runner, ["verify", str(path)], environment=environment, timeout_s=30)
+
+
+def change_kernel(data, index, **values):
+    """Write fields of a kernel's record."""
+    names = [name for name, _, _ in HEADER.fields]
+    before = struct.calcsize(
+        "<" + "".join(f"{count}{code}" for _, code, count in HEADER.fields[: names.index("sections")])
+    )
+    (start,) = struct.unpack_from("<Q", data, before + 16 * SECTIONS.index("kernels"))
+    changed = bytearray(data)
+    for place, (name, _, _) in enumerate(KERNEL.fields):
+        if name in values:
+            struct.pack_into("<I", changed, start + index * KERNEL.size + 4 * place, values[name])
+    return bytes(changed)
+
+
+def test_shared_bytes_cannot_make_a_small_file_take_hours(runner, conv_path, conv_package, reseal, tmp_path):
+    """Many records that name one long program or text would multiply the time to check it."""
+    path = tmp_path / "x.actpkg"
+    data = conv_path.read_bytes()
+    first = len(conv_package.kernels[0].source.encode())
+    for change, expected in (
+        ({"program_offset": 0, "program_length": first}, "programs are longer than their section"),
+        ({"options_length": 65536}, "a text is outside the string table"),
+    ):
+        path.write_bytes(reseal(change_kernel(data, 1, **change)))
+        done = subprocess.run([str(runner), "check", str(path)], capture_output=True, text=True, timeout=10)
+        assert (done.returncode, expected in done.stderr) == (10, True), done.stderr
