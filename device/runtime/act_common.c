@@ -13,6 +13,9 @@ act_status act_fail(act_error *error, act_status status, const char *format, ...
   error->status = status;
   vsnprintf(error->message, sizeof error->message, format, arguments);
   va_end(arguments);
+  /* Names of a package and words of a driver are shown on terminals: no escape sequences. */
+  for (char *c = error->message; *c != 0; c++)
+    if (((unsigned char)*c < 0x20 && *c != '\n' && *c != '\t') || *c == 0x7f) *c = '?';
   return status;
 }
 

@@ -16,6 +16,7 @@ from act.device.package_format import PackageError
 from act.device.runner import call_runner
 from act.device.runtime.android import ANDROID_ABIS, build_android, find_android_tool, zig_environment
 from act.toolchain.cli import main
+from act.toolchain.commands.doctor import CHECKS
 
 MACHINES = {"arm64-v8a": 183, "x86_64": 62}
 COPY_RELOCATIONS = {"arm64-v8a": 1024, "x86_64": 5}
@@ -273,3 +274,12 @@ def test_the_command_builds_and_copies(ndk, own_cache, tmp_path, capsys):
     assert main(["devices", "build-runner", "--abi", "mips"]) == 2
     assert main(["devices", "build-runner", "--abi", "x86_64", "--ndk", str(tmp_path)]) == 3
     assert "unpacked NDK" in capsys.readouterr().err
+
+
+def test_doctor_says_what_builds_for_phones(ndk, own_cache, monkeypatch, tmp_path):
+    check = CHECKS["android"]
+    assert "the runner for phones" in check().found
+    monkeypatch.setenv("ANDROID_NDK_HOME", str(ndk))
+    assert check().found.startswith("NDK 27.1.12297006 at ")
+    monkeypatch.setenv("ANDROID_NDK_HOME", str(tmp_path))
+    assert not check().ok

@@ -79,6 +79,7 @@ static void touch(const act_package *package) {
 /* Every failure says why. */
 static act_status told(act_status status, act_error *error) {
   STUB_CHECK(status == ACT_OK || (error->status == status && error->message[0] != 0));
+  STUB_CHECK(status == ACT_OK || strchr(error->message, 27) == NULL);
   error->message[0] = 0;
   return status;
 }
