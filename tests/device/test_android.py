@@ -152,20 +152,30 @@ def test_a_build_is_made_once_and_leaves_no_temporary_files(build):
 # ---- the emulator ----
 
 
-@pytest.fixture(scope="session")
-def emulated(tmp_path_factory):
-    """Calls the arm64 runner in an emulator, with a stand-in for Android's loader and C library.
+@pytest.fixture(scope="session", params=["arm64-v8a", pytest.param("x86_64", marks=pytest.mark.slow)])
+def emulated(request, tmp_path_factory):
+    """Calls the runner in an emulator, with a stand-in for Android's loader and C library.
 
     The first use compiles a C library for the stand-in, about a minute; it is then in the user's cache.
     """
-    qemu = shutil.which("qemu-aarch64-static") or pytest.skip("no emulator: apt-get install qemu-user-static")
+    processor = ANDROID_ABIS[request.param]
+    qemu = shutil.which(f"qemu-{processor}-static") or pytest.skip("no emulator: apt-get install qemu-user-static")
     if importlib.util.find_spec("ziglang") is None:
         pytest.skip("needs ziglang: pip install 'act-compress[android]'")
-    runner = build_android("arm64-v8a").runner
+    runner = build_android(request.param).runner
     root = tmp_path_factory.mktemp("android")
     linker = root / "system" / "bin" / "linker64"
     linker.parent.mkdir(parents=True)
-    flags = ["-target", "aarch64-linux-musl", "-static", "-fPIE", "-pie", "-O1", "-fno-sanitize=all", "-fno-builtin"]
+    flags = [
+        "-target",
+        f"{processor}-linux-musl",
+        "-static",
+        "-fPIE",
+        "-pie",
+        "-O1",
+        "-fno-sanitize=all",
+        "-fno-builtin",
+    ]
     source = Path(__file__).with_name("android_linker.c")
     command = [sys.executable, "-m", "ziglang", "cc", *flags, "-w", str(source), "-o", str(linker)]
     subprocess.run(command, env=zig_environment(), check=True, capture_output=True, timeout=500)
@@ -176,7 +186,7 @@ def emulated(tmp_path_factory):
 
 
 @pytest.mark.timeout(600)
-def test_arm64_runner_checks_packages(emulated, runner, tmp_path, conv_path):
+def test_runner_checks_packages(emulated, runner, tmp_path, conv_path):
     there = call_runner(emulated, ["check", str(conv_path)], environment={}, timeout_s=60)
     here = call_runner(runner, ["check", str(conv_path)], environment={}, timeout_s=60)
     assert there == here
@@ -189,7 +199,7 @@ def test_arm64_runner_checks_packages(emulated, runner, tmp_path, conv_path):
 
 
 @pytest.mark.timeout(600)
-def test_arm64_runner_without_a_gpu_library_says_so(emulated, conv_path):
+def test_runner_without_a_gpu_library_says_so(emulated, conv_path):
     for arguments in (["devices", "opencl"], ["devices", "vulkan"], ["time", str(conv_path)]):
         done = subprocess.run([str(emulated), *arguments], capture_output=True, text=True, timeout=60)
         assert done.returncode == 11
