@@ -2,12 +2,12 @@
 
     python benchmarks/fuzz_runtime.py --executions 1000000 --out fuzz
 
-Builds the runtime with the address and the undefined-behaviour sanitizer and a stub GPU library (``tests/device/fuzz``),
-executes the corpus there and small packages made here, then mutates them. Every execution loads a package, whose checksums
-are made right again, and takes what is accepted through a session on the stub: place, verify, time, free, with calls of
-the GPU library and allocations that fail. With ``clang`` the mutations are driven by libFuzzer, else by a driver of its own
-(coverage-guided as well), which for one seed and compiler does the same every time. The inputs that reached new code are
-then run once more under gcov.
+Builds the runtime with the address and the undefined-behaviour sanitizer and a stub GPU library
+(``tests/device/fuzz``), executes the corpus there and small packages made here, then mutates them. Every execution
+loads a package, whose checksums are made right again, and takes what is accepted through a session on the stub:
+place, verify, time, free, with calls of the GPU library and allocations that fail. With ``clang`` the mutations are
+driven by libFuzzer, else by a driver of its own (coverage-guided as well), which for one seed and compiler does the
+same every time. The inputs that reached new code are then run once more under gcov.
 
 Exit code 1 means a finding: its input is in ``OUT/finding`` and its report is printed.
 """
@@ -46,6 +46,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, help="folder for the inputs that reach new code (default: a temporary one)")
     parser.add_argument("--no-coverage", action="store_true", help="skip the run under gcov")
     parser.add_argument("--driver", choices=("own", "libfuzzer"), help="(libfuzzer where clang can build it)")
+    parser.add_argument(
+        "--renew-corpus", action="store_true", help="put the fewest inputs that reach as much into the corpus"
+    )
     parser.add_argument("--json", type=Path, help="also write the summary to this file")
     args = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory(prefix="act-fuzz-") as name:
@@ -68,6 +71,7 @@ def fuzz(args: argparse.Namespace, folder: Path, out: Path) -> dict[str, object]
     if args.driver == "libfuzzer" and clang is None:
         raise SystemExit("no clang here: apt-get install clang")
     program = build(folder / "sanitized", clang=clang)
+    followed = None if args.no_coverage else build(folder / "coverage", coverage=True)  # of the same sources
     start = time.monotonic()
     if driver == "own":
         command = [str(program), f"-runs={args.executions}", f"-seed={args.seed}", f"-out={out}"]
@@ -97,8 +101,10 @@ def fuzz(args: argparse.Namespace, folder: Path, out: Path) -> dict[str, object]
         "inputs_kept": len(list(out.glob("*"))),
         "statuses": {line.split()[1].rstrip(":"): int(line.split()[2]) for line in counts[1:]},
     }
-    if not args.no_coverage and done.returncode == 0:
-        summary["line_coverage"] = coverage(folder / "coverage", [path for path in sorted(out.glob("*"))])
+    if args.renew_corpus and done.returncode == 0:
+        renew_corpus(folder / "reduced", program if driver == "own" else build(folder / "own"), out)
+    if followed is not None and done.returncode == 0:
+        summary["line_coverage"] = coverage(followed, sorted(out.glob("*")))
     return summary
 
 
@@ -115,8 +121,12 @@ def build(folder: Path, *, clang: str | None = None, coverage: bool = False) -> 
     flags = [*FLAGS, *mode, f"-I{folder}", f"-I{RUNTIME}", f'-DFUZZ_STUB="{folder / "stub.so"}"']
     stubs = [str(FUZZ / "stub_opencl.c"), str(FUZZ / "stub_vulkan.c")]
     call([compiler, *flags, "-fPIC", "-shared", *stubs, "-o", str(folder / "stub.so")], folder)
-    guided = ["--coverage"] if coverage else ["-fsanitize=fuzzer-no-link"] if clang else ["-fsanitize-coverage=trace-pc"]
-    call([compiler, *flags, *guided, "-c", *map(str, runtime_sources())], folder)
+    guided = (
+        ["--coverage"] if coverage else ["-fsanitize=fuzzer-no-link"] if clang else ["-fsanitize-coverage=trace-pc"]
+    )
+    for source in runtime_sources():  # checksums have the same branches for all inputs
+        followed = guided if coverage or source.name != "act_common.c" else []
+        call([compiler, *flags, *followed, "-c", str(source)], folder)
     parts = [str(FUZZ / name) for name in ("target.c", "mutator.c", *(() if clang else ("driver.c",)))]
     objects = [f"{path.stem}.o" for path in runtime_sources()]
     link = ["-fsanitize=fuzzer"] if clang else ["--coverage"] if coverage else []
@@ -136,11 +146,20 @@ def call(command: Sequence[str], folder: Path) -> str:
     return done.stdout
 
 
-def coverage(folder: Path, inputs: Sequence[Path]) -> dict[str, float]:
+def renew_corpus(folder: Path, program: Path, out: Path) -> None:
+    """Replace the corpus by those inputs, short ones first, that reach branches which no one before them reaches."""
+    folder.mkdir()
+    inputs = sorted(out.glob("*"), key=lambda path: (path.stat().st_size, path.name))
+    call([str(program), "-reduce", f"-out={folder}", *map(str, inputs)], folder)
+    shutil.rmtree(CORPUS, ignore_errors=True)
+    shutil.copytree(folder, CORPUS)
+
+
+def coverage(program: Path, inputs: Sequence[Path]) -> dict[str, float]:
     """Share of the lines of each C file that the inputs reach, in percent; `loader` is what reads a package."""
-    program = build(folder, coverage=True)
+    folder = program.parent
     for first in range(0, len(inputs), 500):
-        call([str(program), *map(str, inputs[first : first + 500])], folder)
+        call([str(program), *map(str, inputs[first : first + 500])], folder)  # gcov adds the counts up
     reached: dict[str, tuple[int, int]] = {}
     for source in runtime_sources():
         text = call(["gcov", "--json-format", "--stdout", f"{source.stem}.gcno"], folder)
@@ -159,7 +178,11 @@ def coverage(folder: Path, inputs: Sequence[Path]) -> dict[str, float]:
 def write_seeds(folder: Path) -> list[Path]:
     """Small packages of both backends that use every table."""
     folder.mkdir(parents=True)
-    seeds = {"opencl": opencl_seed(""), "declared": opencl_seed("reqd_work_group_size(4, 1, 1)"), "vulkan": vulkan_seed()}
+    seeds = {
+        "opencl": opencl_seed(""),
+        "declared": opencl_seed("reqd_work_group_size(4, 1, 1)"),
+        "vulkan": vulkan_seed(),
+    }
     for name, package in seeds.items():
         write_package(folder / name, package)
     return sorted(folder.glob("*"))
@@ -174,7 +197,9 @@ def opencl_seed(attribute: str) -> Package:
 def vulkan_seed() -> Package:
     """The same with SPIR-V: not a whole program, but all declarations that the runtime reads."""
     half = spirv(half=True, shared_items=0)
-    return seed_package("vulkan", (Kernel(name="f", source=spirv(half=False, shared_items=16)), Kernel(name="g", source=half)))
+    return seed_package(
+        "vulkan", (Kernel(name="f", source=spirv(half=False, shared_items=16)), Kernel(name="g", source=half))
+    )
 
 
 def seed_package(backend: str, kernels: tuple[Kernel, ...]) -> Package:

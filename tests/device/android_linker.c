@@ -11,6 +11,14 @@
 #include <sys/auxv.h>
 #include <time.h>
 
+#if defined(__aarch64__)
+enum { RELATIVE = R_AARCH64_RELATIVE, GLOB_DAT = R_AARCH64_GLOB_DAT, JUMP_SLOT = R_AARCH64_JUMP_SLOT };
+#define ENTER "mov sp, %0\n mov x30, xzr\n br %1"
+#else
+enum { RELATIVE = R_X86_64_RELATIVE, GLOB_DAT = R_X86_64_GLOB_DAT, JUMP_SLOT = R_X86_64_JUMP_SLOT };
+#define ENTER "movq %0, %%rsp\n jmp *%1"
+#endif
+
 #define FUNCTIONS(X)                                                                                                     \
   X(calloc) X(clock_gettime) X(fclose) X(ferror) X(fflush) X(fopen) X(fprintf) X(fputc) X(fputs) X(fread) X(free)        \
   X(fseek) X(ftell) X(fwrite) X(getenv) X(malloc) X(memchr) X(memcmp) X(memcpy) X(memmove) X(memset) X(nanosleep)        \
@@ -47,9 +55,9 @@ static void relocate(uintptr_t base, const Elf64_Rela *entries, size_t size, con
     uintptr_t *place = (uintptr_t *)(base + entries[i].r_offset);
     const Elf64_Sym *symbol = &symbols[ELF64_R_SYM(entries[i].r_info)];
     switch (ELF64_R_TYPE(entries[i].r_info)) {
-      case R_AARCH64_RELATIVE: *place = base + (uintptr_t)entries[i].r_addend; break;
-      case R_AARCH64_GLOB_DAT:
-      case R_AARCH64_JUMP_SLOT: *place = resolve(names + symbol->st_name) + (uintptr_t)entries[i].r_addend; break;
+      case RELATIVE: *place = base + (uintptr_t)entries[i].r_addend; break;
+      case GLOB_DAT:
+      case JUMP_SLOT: *place = resolve(names + symbol->st_name) + (uintptr_t)entries[i].r_addend; break;
       default: fprintf(stderr, "unknown reloc type %lu\n", (unsigned long)ELF64_R_TYPE(entries[i].r_info)); exit(1);
     }
   }
@@ -72,6 +80,6 @@ int main(int count, char **values) {
   relocate(base, (const Elf64_Rela *)(base + table[DT_JMPREL]), table[DT_PLTRELSZ], symbols, names);
   (void)count;
   /* The kernel's stack: the number of arguments lies before them. */
-  __asm__ volatile("mov sp, %0\n mov x30, xzr\n br %1" : : "r"((uintptr_t *)values - 1), "r"(getauxval(AT_ENTRY)) : "memory");
+  __asm__ volatile(ENTER : : "r"((uintptr_t *)values - 1), "r"(getauxval(AT_ENTRY)) : "memory");
   __builtin_unreachable();
 }

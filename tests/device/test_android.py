@@ -16,6 +16,7 @@ from act.device.package_format import PackageError
 from act.device.runner import call_runner
 from act.device.runtime.android import ANDROID_ABIS, build_android, find_android_tool, zig_environment
 from act.toolchain.cli import main
+from act.toolchain.commands.doctor import CHECKS
 
 MACHINES = {"arm64-v8a": 183, "x86_64": 62}
 COPY_RELOCATIONS = {"arm64-v8a": 1024, "x86_64": 5}
@@ -151,20 +152,30 @@ def test_a_build_is_made_once_and_leaves_no_temporary_files(build):
 # ---- the emulator ----
 
 
-@pytest.fixture(scope="session")
-def emulated(tmp_path_factory):
-    """Calls the arm64 runner in an emulator, with a stand-in for Android's loader and C library.
+@pytest.fixture(scope="session", params=["arm64-v8a", pytest.param("x86_64", marks=pytest.mark.slow)])
+def emulated(request, tmp_path_factory):
+    """Calls the runner in an emulator, with a stand-in for Android's loader and C library.
 
     The first use compiles a C library for the stand-in, about a minute; it is then in the user's cache.
     """
-    qemu = shutil.which("qemu-aarch64-static") or pytest.skip("no emulator: apt-get install qemu-user-static")
+    processor = ANDROID_ABIS[request.param]
+    qemu = shutil.which(f"qemu-{processor}-static") or pytest.skip("no emulator: apt-get install qemu-user-static")
     if importlib.util.find_spec("ziglang") is None:
         pytest.skip("needs ziglang: pip install 'act-compress[android]'")
-    runner = build_android("arm64-v8a").runner
+    runner = build_android(request.param).runner
     root = tmp_path_factory.mktemp("android")
     linker = root / "system" / "bin" / "linker64"
     linker.parent.mkdir(parents=True)
-    flags = ["-target", "aarch64-linux-musl", "-static", "-fPIE", "-pie", "-O1", "-fno-sanitize=all", "-fno-builtin"]
+    flags = [
+        "-target",
+        f"{processor}-linux-musl",
+        "-static",
+        "-fPIE",
+        "-pie",
+        "-O1",
+        "-fno-sanitize=all",
+        "-fno-builtin",
+    ]
     source = Path(__file__).with_name("android_linker.c")
     command = [sys.executable, "-m", "ziglang", "cc", *flags, "-w", str(source), "-o", str(linker)]
     subprocess.run(command, env=zig_environment(), check=True, capture_output=True, timeout=500)
@@ -175,7 +186,7 @@ def emulated(tmp_path_factory):
 
 
 @pytest.mark.timeout(600)
-def test_arm64_runner_checks_packages(emulated, runner, tmp_path, conv_path):
+def test_runner_checks_packages(emulated, runner, tmp_path, conv_path):
     there = call_runner(emulated, ["check", str(conv_path)], environment={}, timeout_s=60)
     here = call_runner(runner, ["check", str(conv_path)], environment={}, timeout_s=60)
     assert there == here
@@ -188,7 +199,7 @@ def test_arm64_runner_checks_packages(emulated, runner, tmp_path, conv_path):
 
 
 @pytest.mark.timeout(600)
-def test_arm64_runner_without_a_gpu_library_says_so(emulated, conv_path):
+def test_runner_without_a_gpu_library_says_so(emulated, conv_path):
     for arguments in (["devices", "opencl"], ["devices", "vulkan"], ["time", str(conv_path)]):
         done = subprocess.run([str(emulated), *arguments], capture_output=True, text=True, timeout=60)
         assert done.returncode == 11
@@ -273,3 +284,12 @@ def test_the_command_builds_and_copies(ndk, own_cache, tmp_path, capsys):
     assert main(["devices", "build-runner", "--abi", "mips"]) == 2
     assert main(["devices", "build-runner", "--abi", "x86_64", "--ndk", str(tmp_path)]) == 3
     assert "unpacked NDK" in capsys.readouterr().err
+
+
+def test_doctor_says_what_builds_for_phones(ndk, own_cache, monkeypatch, tmp_path):
+    check = CHECKS["android"]
+    assert "the runner for phones" in check().found
+    monkeypatch.setenv("ANDROID_NDK_HOME", str(ndk))
+    assert check().found.startswith("NDK 27.1.12297006 at ")
+    monkeypatch.setenv("ANDROID_NDK_HOME", str(tmp_path))
+    assert not check().ok

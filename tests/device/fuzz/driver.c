@@ -1,9 +1,10 @@
 /* Runs the fuzz target without libFuzzer: coverage-guided, deterministic for one seed and one compiler.
  *
- *   fuzz [-runs=N] [-seed=N] [-each] [-out=DIR] FILE...
+ *   fuzz [-runs=N] [-seed=N] [-each] [-reduce] [-out=DIR] FILE...
  *
  * executes all files (with -each also every truncation of them, every bit flipped, and nasty numbers everywhere), then
- * mutates them and what has reached new code until N executions are made. Inputs that reach new code go to DIR. Prints
+ * mutates them and what has reached new code until N executions are made. Inputs that reach new code go to DIR; with
+ * -reduce only those files that reach branches which no file before them reaches. Prints
  * "executions, inputs kept, edges, seconds" and the number of executions by status. A finding ends the program; its input
  * is in DIR/finding. */
 #define _GNU_SOURCE
@@ -31,11 +32,12 @@ static unsigned long executions;
 static uint8_t current[ROOM];
 static size_t current_size;
 static const char *out;
+static int reduces;
 static uint64_t state;
 
 /* Called at every branch of the runtime, which alone is built with -fsanitize-coverage=trace-pc. */
 void __sanitizer_cov_trace_pc(void);
-void __sanitizer_cov_trace_pc(void) {
+__attribute__((no_sanitize("address", "undefined"))) void __sanitizer_cov_trace_pc(void) {
   uintptr_t pc = (uintptr_t)__builtin_return_address(0) - (uintptr_t)&LLVMFuzzerTestOneInput; /* the same in every run */
   uint32_t edge = (uint32_t)(pc ^ pc >> 16) % EDGES;
   if (hits[edge] == 0) touched[touched_count++] = edge;
@@ -83,9 +85,9 @@ static int collect(void) {
     unsigned times = hits[edge], bucket = times < 4 ? times - 1 : times < 8 ? 3 : times < 16 ? 4 : times < 32 ? 5 : times < 128 ? 6 : 7;
     hits[edge] = 0;
     if (seen[edge] & 1u << bucket) continue;
+    news |= !reduces || seen[edge] == 0;
     edge_count += seen[edge] == 0;
     seen[edge] |= (uint8_t)(1u << bucket);
-    news = 1;
   }
   touched_count = 0;
   return news;
@@ -140,7 +142,7 @@ static int run_file(const char *path, int each) {
   fclose(file);
   if (size == ROOM) return 0;
   load(data, size);
-  execute(1);
+  execute(!reduces);
   if (each) try_each(data, size);
   return 1;
 }
@@ -185,10 +187,11 @@ int main(int count, char **values) {
     else if (strncmp(values[i], "-seed=", 6) == 0) state = strtoull(values[i] + 6, NULL, 10);
     else if (strncmp(values[i], "-out=", 5) == 0) out = values[i] + 5;
     else if (strcmp(values[i], "-each") == 0) each = 1;
+    else if (strcmp(values[i], "-reduce") == 0) reduces = 1;
     else if (run_file(values[i], each)) files++;
     else return fprintf(stderr, "fuzz: cannot use %s\n", values[i]), 2;
   }
-  if (files == 0) return fputs("usage: fuzz [-runs=N] [-seed=N] [-each] [-out=DIR] FILE...\n", stderr), 2;
+  if (files == 0) return fputs("usage: fuzz [-runs=N] [-seed=N] [-each] [-reduce] [-out=DIR] FILE...\n", stderr), 2;
   while (executions < runs) mutate();
   alarm(0);
   report(now() - start);

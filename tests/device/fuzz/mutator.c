@@ -132,7 +132,9 @@ static size_t change_once(uint8_t *data, size_t size, size_t room) {
       }
       break;
     case 7:
-      if (below(64) == 0) header.reserved |= FUZZ_KEEP_CHECKSUMS;
+      if (below(64) == 0) header.reserved ^= FUZZ_KEEP_CHECKSUMS;
+      else if (below(64) == 0) header.reserved ^= FUZZ_FROM_FILE;
+      else if (below(4) == 0) header.reserved ^= (uint32_t)below(8) << FUZZ_DEVICE_SHIFT;
       else if (below(16) == 0) size = sizeof header + below(size - sizeof header);
       break;
     default:

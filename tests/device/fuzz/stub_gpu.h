@@ -20,6 +20,7 @@ typedef struct {
 extern stub_state stub;
 
 static inline int stub_fails(void) { return ++stub.calls == stub.fail_at; }
+static inline int stub_has_failed(void) { return stub.fail_at > 0 && stub.calls >= stub.fail_at; }
 
 #define STUB_CHECK(condition)                                                        \
   do {                                                                               \

@@ -132,6 +132,8 @@ cl_mem clCreateSubBuffer(cl_mem handle, cl_bits flags, cl_uint type, const void 
   const object_t *parent = get((void *)handle, BUFFER);
   STUB_CHECK(flags != 0 && type == CL_BUFFER_CREATE_TYPE_REGION);
   STUB_CHECK(region->size > 0 && region->origin <= parent->size && region->size <= parent->size - region->origin);
+  *code = -13;
+  if (region->origin % STUB_ALIGNMENT != 0 && stub_has_failed()) return NULL; /* the runtime may not know the alignment */
   STUB_CHECK(region->origin % STUB_ALIGNMENT == 0);
   object_t *buffer = create(SUB_BUFFER, -4, code);
   if (buffer != NULL) buffer->size = region->size;

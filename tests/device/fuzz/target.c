@@ -72,22 +72,41 @@ static void touch(const act_package *package) {
   for (uint32_t i = 0; i < header->input_count + header->output_count; i++)
     STUB_CHECK(package->buffers[package->io[i]].role <= ACT_ROLE_OUTPUT);
   STUB_CHECK(act_package_step_operator(package, header->step_count) == NULL);
+  STUB_CHECK(act_package_step_count(package) == header->step_count && act_package_weight_bytes(package) <= package->size);
   touch_text(&package->target);
 }
 
-static act_status use(const act_package *package, act_error *error) {
+/* Every failure says why. */
+static act_status told(act_status status, act_error *error) {
+  STUB_CHECK(status == ACT_OK || (error->status == status && error->message[0] != 0));
+  STUB_CHECK(status == ACT_OK || strchr(error->message, 27) == NULL);
+  error->message[0] = 0;
+  return status;
+}
+
+/* The list of devices, as a program shows it before it chooses one. */
+static void list_devices(const char *backend, act_error *error) {
+  act_device_info *devices;
+  size_t count;
+  if (told(act_device_list(backend, &devices, &count, error), error) != ACT_OK) return;
+  for (size_t i = 0; i < count; i++) stub_read(devices[i].type, strlen(devices[i].name) > 0);
+  free(devices);
+}
+
+static act_status use(const act_package *package, const char *device, act_error *error) {
   static const act_timing_options options = {.single_runs = 1, .bursts = 1, .burst_runs = 2, .profile_runs = 2};
   act_session *session = NULL;
   double relative_error = 0;
   stub.outputs = (const unsigned char *)act_package_verification_output(package);
   stub.output_bytes = act_package_output_bytes(package);
   stub.position = 0;
-  act_status status = act_session_create(package, NULL, &session, error);
+  act_status status = told(act_session_create(package, device, &session, error), error);
   STUB_CHECK((status == ACT_OK) == (session != NULL));
-  if (status == ACT_OK) status = act_session_verify(session, 1e-3, &relative_error, error);
+  if (session != NULL) STUB_CHECK(act_session_build_ms(session) >= 0 && act_session_device(session)->id[0] != 0);
+  if (status == ACT_OK) status = told(act_session_verify(session, 1e-3, &relative_error, error), error);
   for (int i = 0; i < 2 && session != NULL; i++) { /* again, even after a failure: an app may try */
     act_timing timing;
-    act_status timed = act_session_time(session, &options, &timing, error);
+    act_status timed = told(act_session_time(session, &options, &timing, error), error);
     STUB_CHECK(timed != ACT_OK || (timing.single_count == 1 && timing.burst_count == 1));
     if (timed == ACT_OK) act_timing_free(&timing);
     if (status == ACT_OK) status = timed;
@@ -96,13 +115,24 @@ static act_status use(const act_package *package, act_error *error) {
   return status;
 }
 
-static act_status execute(const unsigned char *data, size_t size, act_error *error) {
+static act_status load_from_file(const unsigned char *data, size_t size, act_package **package, act_error *error) {
+  FILE *file = fopen(FUZZ_STUB ".actpkg", "wb");
+  if (file == NULL || fwrite(data, 1, size, file) != size || fclose(file) != 0) exit(2);
+  return act_package_load(FUZZ_STUB ".actpkg", package, error);
+}
+
+static act_status execute(const unsigned char *data, size_t size, uint32_t how, act_error *error) {
+  static const char *const devices[] = {NULL, "opencl:0", "vulkan:0", "vulkan:1", "opencl:", "vulkan:0x", "metal:0", "gpu"};
   act_package *package = NULL;
-  act_status status = act_package_parse(data, size, &package, error);
+  const char *device = devices[how >> FUZZ_DEVICE_SHIFT & FUZZ_DEVICE_BITS];
+  act_status status = how & FUZZ_FROM_FILE ? load_from_file(data, size, &package, error)
+                                           : act_package_parse(data, size, &package, error);
+  status = told(status, error);
   STUB_CHECK((status == ACT_OK) == (package != NULL));
   if (status == ACT_OK) {
     touch(package);
-    status = use(package, error);
+    if (device != NULL) list_devices(device[0] == 'g' ? device : act_package_backend(package), error);
+    status = use(package, device, error);
   }
   act_package_free(package);
   return status;
@@ -117,22 +147,21 @@ int LLVMFuzzerInitialize(int *count, char ***values) {
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
   static act_error error;
-  uint32_t faults = 0;
+  uint32_t how = 0;
   long before = live_allocations;
   unsigned char *copy = __real_malloc(size > 0 ? size : 1); /* of its own, so that one byte further is an error */
   if (copy == NULL) abort();
   memcpy(copy, data, size);
   if (size >= sizeof(act_file_header)) {
     repair(copy, size);
-    memcpy(&faults, copy + offsetof(act_file_header, reserved), sizeof faults);
+    memcpy(&how, copy + offsetof(act_file_header, reserved), sizeof how);
   }
-  stub = (stub_state){.fail_at = faults & FUZZ_CALL_BITS};
-  allocations_left = faults >> FUZZ_ALLOCATION_SHIFT & FUZZ_ALLOCATION_BITS;
+  stub = (stub_state){.fail_at = how & FUZZ_CALL_BITS};
+  allocations_left = how >> FUZZ_ALLOCATION_SHIFT & FUZZ_ALLOCATION_BITS;
   error.message[0] = 0;
-  act_status status = execute(copy, size, &error);
+  act_status status = execute(copy, size, how, &error);
   allocations_left = 0;
   STUB_CHECK((unsigned)status < sizeof fuzz_results / sizeof *fuzz_results);
-  STUB_CHECK(status == ACT_OK || (error.status == status && error.message[0] != 0));
   STUB_CHECK(stub.live == 0 && live_allocations == before);
   fuzz_results[status]++;
   __real_free(copy);
