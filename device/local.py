@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from .cache import cache_folder
 from .devices import DeviceInfo, RawTiming, TimingOptions
 from .errors import DeviceError, NoDeviceError
+from .precision import TOLERANCES
 from .runner import call_runner
 from .runtime.build import build_runner
 
@@ -161,7 +162,7 @@ class LocalOpenCLDevice:
         """Name, driver, fingerprint and limits."""
         return self._info
 
-    def verify(self, package: Path, *, tolerance: float = 1e-3) -> float:
+    def verify(self, package: Path, *, tolerance: float = TOLERANCES["fp32"]) -> float:
         """Run the verification input; return the error relative to the largest output."""
         result = self._call("verify", package, "--tolerance", repr(tolerance), timeout_s=_BUILD_TIMEOUT_S)
         return float(result["verified_error"])
