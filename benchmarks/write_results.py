@@ -40,7 +40,7 @@ PUBLISHED: dict[str, list[tuple[str, float, float, float | None, float | None]]]
 
 def main() -> None:
     """Write the file."""
-    sections = [_compress(), _ablations(), _demo(), _admm(), _ranking(), _torchvision()]
+    sections = [_compress(), _ablations(), _demo(), _admm(), _ranking(), _torchvision(), _compile_cost()]
     text = "# Results\n\nWritten by `benchmarks/write_results.py` from the JSON files in `benchmarks/results/`.\n\n"
     (HERE / "RESULTS.md").write_text(text + "\n\n".join(section for section in sections if section) + "\n")
 
@@ -206,6 +206,28 @@ def _torchvision() -> str:
     )
     headings = ("network", "", "difference", "prunable groups", "params", "MACs", "Torch-Pruning, params")
     return _section("torchvision's classification networks", note, headings, rows)
+
+
+def _compile_cost() -> str:
+    path = RESULTS / "compile_cost.json"
+    if not path.exists():
+        return ""
+    found = _read(path)
+    rows = []
+    for row in found["rows"]:
+        begin = (row["network"], row["target"], row["precision"])
+        if "problem" in row:
+            rows.append((*begin, row["problem"][:80], "", "", "", ""))
+            continue
+        sizes = (f"{row['peak_memory_mb']:.0f}", f"{row['arena_bytes'] / 1e6:.2f}", f"{row['arena_ratio']:.2f}×")
+        rows.append((*begin, f"{row['seconds']:.1f}", f"{row['cpu_seconds']:.1f}", *sizes))
+    note = (
+        "One process for each compilation, imports and verification pair included. The arena is compared with the "
+        f"largest sum of tensors alive in one step, halos included, weights apart; {found['threads']} cores allowed; "
+        f"{_hardware(found)}."
+    )
+    headings = ("network", "target", "precision", "seconds", "CPU seconds", "peak MB", "arena MB", "arena over live")
+    return _section("What compiling costs", note, headings, rows)
 
 
 def _section(title: str, note: str, headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
