@@ -7,6 +7,7 @@ Equal functions are built once. Reshapes of plain tensors become views and cost 
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -15,12 +16,15 @@ import numpy.typing as npt
 import tvm
 from tvm import relax, te, tirx
 
+from ..device.package_records import DTYPE_BYTES
+from ..device.precision import STORAGE_DTYPES
 from .activation_layouts import VIEW_OPERATORS, ActivationLayouts, find_layouts
 from .errors import CompileError, UnsupportedOpError
 from .kernels import KernelBuilder
 from .layout import Layout
 from .legalize import Layer, Legalizer
 from .opencl import DeviceKernel
+from .passes.half_range import require_half_range
 from .targets import Target
 
 __all__ = ["LoweredNetwork", "LoweredStep", "Tensor", "lower"]
@@ -35,7 +39,7 @@ class Tensor:
     Attributes:
         name: For reports.
         role: As in the package.
-        dtype: ``float32`` or ``int32``.
+        dtype: In memory: ``float32``, ``int32`` or ``float16``.
         layout: Shape and place of the elements.
         data: Of weights.
     """
@@ -46,16 +50,30 @@ class Tensor:
     layout: Layout
     data: npt.NDArray[Any] | None = None
 
+    @property
+    def item_bytes(self) -> int:
+        """Bytes of one element."""
+        return DTYPE_BYTES[self.dtype]
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes of its memory, halo and slack included."""
+        return self.layout.elements * self.item_bytes
+
 
 @dataclass(frozen=True, kw_only=True)
 class LoweredStep:
-    """One launch: a kernel, its arguments in order, which of them it writes, and the layer it computes, if any."""
+    """One launch: a kernel, its arguments in order, which of them it writes, and the layer it computes, if any.
+
+    ``moved_bytes`` is its memory traffic where it does not touch all of its arguments.
+    """
 
     kernel: DeviceKernel
     arguments: tuple[Tensor, ...]
     written: tuple[Tensor, ...]
     operator: str
     layer: Layer | None
+    moved_bytes: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,7 +118,12 @@ def lower(module: tvm.IRModule, target: Target, *, names: dict[str, list[str]]) 
                 passes.DeadCodeElimination(),
             ]
         )(module)
-    return _Line(module, legalizer.layouts, KernelBuilder(target=target, layers=legalizer.layers)).run()
+    return _Line(
+        module,
+        legalizer.layouts,
+        KernelBuilder(target=target, layers=legalizer.layers),
+        storage=STORAGE_DTYPES[target.precision],
+    ).run()
 
 
 @dataclass
@@ -110,6 +133,7 @@ class _Line:
     module: tvm.IRModule
     layouts: ActivationLayouts
     builder: KernelBuilder
+    storage: str
     steps: list[LoweredStep] = field(default_factory=list)
     values: dict[relax.Var, tuple[Tensor, ...]] = field(default_factory=dict)
     constants: dict[tuple[str, tuple[int, ...], bytes], Tensor] = field(default_factory=dict)
@@ -150,14 +174,14 @@ class _Line:
         layout = self.layouts.of(_shape(variable.ty))
         if output is None and source.role == "activation" and source.layout.is_plain and layout.is_plain:
             return source
-        view = output or Tensor(name=str(variable.name), role="activation", dtype=source.dtype, layout=layout)
+        view = output or self._activation(str(variable.name), source.dtype, layout)
         self._copy(source, view)
         return view
 
     def _copy(self, source: Tensor, destination: Tensor) -> None:
         """A kernel that copies element by element in row-major order, whatever both layouts are."""
         shape, target_shape = source.layout.shape, destination.layout.shape
-        x = te.placeholder(shape, source.dtype, name="x")
+        x = te.placeholder(shape, "int32" if source.dtype == "int32" else "float32", name="x")
 
         def element(*index: tvm.ir.Expr) -> tvm.ir.Expr:
             flat: Any = 0
@@ -178,11 +202,10 @@ class _Line:
             (output,)
             if output is not None
             else tuple(
-                Tensor(
-                    name=f"{variable.name_hint}.{len(self.steps)}.{index}",
-                    role="activation",
-                    dtype=str(item.dtype),
-                    layout=self.layouts.of(_shape(item)),
+                self._activation(
+                    f"{variable.name_hint}.{len(self.steps)}.{index}",
+                    str(item.dtype),
+                    self.layouts.of(_shape(item)),
                 )
                 for index, item in enumerate(fields)
             )
@@ -190,11 +213,16 @@ class _Line:
         self._emit(function, (*inputs, *outputs), outputs, str(variable.name_hint))
         return outputs
 
+    def _activation(self, name: str, dtype: str, layout: Layout) -> Tensor:
+        """A value that is ``dtype`` where it is computed, stored as the precision says."""
+        return Tensor(name=name, role="activation", dtype=self._stored(dtype), layout=layout)
+
     def _emit(
         self, function: tirx.PrimFunc, tensors: tuple[Tensor, ...], written: tuple[Tensor, ...], name: str
     ) -> None:
         layouts = tuple(None if tensor.layout.is_plain else tensor.layout for tensor in tensors)
-        group, layer = self.builder.build(function, layouts, name)
+        dtypes = tuple(tensor.dtype for tensor in tensors)
+        group, layer = self.builder.build(function, layouts, dtypes, name)
         by_name = {f"a{index}": tensor for index, tensor in enumerate(tensors)}
         for temporary in group.temporaries:
             by_name[temporary.name] = Tensor(
@@ -227,18 +255,25 @@ class _Line:
         raise CompileError(f"unexpected expression in the lowered network: {type(expr).__name__}")
 
     def _constant(self, values: npt.NDArray[Any]) -> Tensor:
-        key = (str(values.dtype), values.shape, values.tobytes())
+        key = (str(values.dtype), values.shape, hashlib.sha256(np.ascontiguousarray(values).data).digest())
         if key not in self.constants:
             if values.dtype not in (np.float32, np.int32):
                 raise CompileError(f"a constant has type {values.dtype}; float32 and int32 are supported")
+            dtype = self._stored(str(values.dtype))
+            if dtype == "float16":
+                require_half_range(values, f"a constant of shape {values.shape}")
             self.constants[key] = Tensor(
                 name=f"weight{len(self.constants)}",
                 role="weight",
-                dtype=str(values.dtype),
+                dtype=dtype,
                 layout=Layout(shape=values.shape),
-                data=np.ascontiguousarray(values),
+                data=np.ascontiguousarray(values, dtype),
             )
         return self.constants[key]
+
+    def _stored(self, dtype: str) -> str:
+        """Type in memory of weights and activations that are ``dtype`` in registers; integers stay."""
+        return self.storage if dtype in ("float32", "float16") else dtype
 
 
 def _shape(type_: relax.TensorType) -> tuple[int, ...]:

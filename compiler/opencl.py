@@ -17,6 +17,7 @@ from tvm import s_tir, tirx
 
 from .errors import CompileError
 from .layout import Layout
+from .opencl_half import spell_halves, without_extension
 from .vector_text import tidy_vectors
 
 __all__ = ["DeviceKernel", "KernelGroup", "Temporary", "build_kernels", "with_layouts"]
@@ -127,13 +128,14 @@ def _order(kernel: DeviceKernel) -> tuple[int, str]:
 
 
 def _kernel(variable: tvm.ir.GlobalVar, func: tirx.PrimFunc, target: tvm.target.Target) -> DeviceKernel:
-    module = tvm.get_global_func("target.build.opencl")(tvm.IRModule({variable: func}), target)
+    module = tvm.get_global_func("target.build.opencl")(tvm.IRModule({variable: spell_halves(func)}), target)
+    source = without_extension(module.inspect_source())
     extents = _thread_extents(func.body)
     local = tuple(extents.get(f"threadIdx.{axis}", 1) for axis in THREAD_AXES)
     groups = tuple(extents.get(f"blockIdx.{axis}", 1) for axis in THREAD_AXES)
     return DeviceKernel(
         name=str(func.attrs["global_symbol"]) if "global_symbol" in func.attrs else variable.name_hint,
-        source=tidy_vectors(module.inspect_source(), loads="adreno" in target.keys),
+        source=tidy_vectors(source, loads="adreno" in target.keys),
         global_size=(local[0] * groups[0], local[1] * groups[1], local[2] * groups[2]),
         local_size=(local[0], local[1], local[2]),
         arguments=tuple(str(param.name).removesuffix("_ptr") for param in func.params),

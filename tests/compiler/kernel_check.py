@@ -19,13 +19,13 @@ def local_device():
     return open_device(devices[0].id)
 
 
-def compile_model(model, folder, *, target="host-opencl", batch=1):
+def compile_model(model, folder, *, target="host-opencl", batch=1, precision="fp32"):
     path = save(model, folder / "network.onnx")
-    return compile_onnx(path, get_target(target), output=folder / "network.actpkg", batch=batch)
+    return compile_onnx(path, get_target(target, precision=precision), output=folder / "network.actpkg", batch=batch)
 
 
-def verified_error(model, folder, *, target="host-opencl", batch=1):
+def verified_error(model, folder, *, target="host-opencl", batch=1, precision="fp32"):
     """Largest error on the device, relative to the largest output."""
     device = local_device()
-    compiled = compile_model(model, folder, target=target, batch=batch)
+    compiled = compile_model(model, folder, target=target, batch=batch, precision=precision)
     return measure(compiled.path, device, runs=1, warmup=0, profile_runs=0).verified_error

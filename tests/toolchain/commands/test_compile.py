@@ -99,3 +99,28 @@ def test_external_data_outside_the_folder(tmp_path, capsys):
     tensor.external_data.append(onnx.StringStringEntryProto(key="location", value="../secret.bin"))
     file.write_bytes(model.SerializeToString())
     _refused(capsys, file, message="secret.bin")
+
+
+def test_half_precision_and_memory_are_told(tmp_path, capsys):
+    file = _model(tmp_path / "m.onnx")
+    assert main(["compile", str(file), "--target", "adreno640", "--precision", "fp16"]) == 0
+    out = capsys.readouterr().out
+    assert "modelled on adreno640, batch 1, fp16" in out
+    assert "alive at once)" in out
+    assert read_package(tmp_path / "m.actpkg").precision == "fp16"
+    assert main(["compile", str(file), "--precision", "fp16", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["precision"] == "fp16"
+    assert 0 < told["peak_live_bytes"] <= told["arena_bytes"]
+    assert main(["inspect", str(tmp_path / "m.actpkg"), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["precision"], found["peak_live_bytes"]) == ("fp16", told["peak_live_bytes"])
+    assert main(["inspect", str(tmp_path / "m.actpkg")]) == 0
+    assert "alive at once)" in capsys.readouterr().out
+
+
+def test_unknown_precision(tmp_path, capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(["compile", str(_model(tmp_path / "m.onnx")), "--precision", "fp61"])
+    assert stop.value.code == 2
+    assert "invalid choice: 'fp61' (choose from" in capsys.readouterr().err
