@@ -1,7 +1,8 @@
 """Static memory: every tensor gets an offset, weights in one blob, the rest in one arena.
 
 Tensors that are not alive in the same step share memory, first fit, largest first. A tensor with a halo shares only
-with tensors of the same layout, in a slot of its own: the halo's zeros, which the first step writes, must stay.
+with tensors of the same layout, in a slot of its own: the halo's zeros, which the first step writes, must stay. A part
+of a tensor has the memory of the whole, which is alive from its first part's writing on.
 """
 
 from __future__ import annotations
@@ -77,7 +78,7 @@ def plan_memory(network: LoweredNetwork) -> MemoryPlan:
 
 
 def _tensors(network: LoweredNetwork) -> tuple[Tensor, ...]:
-    used = [tensor for step in network.steps for tensor in step.arguments]
+    used = [tensor.buffer for step in network.steps for tensor in step.arguments]
     return tuple(dict.fromkeys([network.input, *used, network.output]))
 
 
@@ -86,7 +87,7 @@ def _lives(network: LoweredNetwork, tensors: Sequence[Tensor]) -> list[_Life]:
     first: dict[Tensor, int] = {}
     last: dict[Tensor, int] = {}
     for index, step in enumerate(network.steps):
-        for tensor in step.arguments:
+        for tensor in (argument.buffer for argument in step.arguments):
             first.setdefault(tensor, index)
             last[tensor] = index
     end = len(network.steps)
@@ -130,7 +131,7 @@ def _place_slots(lives: list[_Life], offsets: dict[Tensor, int], start: int) -> 
 
 
 def step_bytes(step: LoweredStep) -> int:
-    """Bytes of all tensors that a step reads and writes, each once."""
+    """Bytes of all tensors, or parts of them, that a step reads and writes, each once."""
     return sum(_size(tensor) for tensor in dict.fromkeys(step.arguments))
 
 
