@@ -131,7 +131,7 @@ def load_onnx(path: Path, *, batch: int = 1, input_shape: tuple[int, ...] | None
             if rewrite(model):
                 infer_shapes(model)
     except onnx.shape_inference.InferenceError as error:
-        raise OnnxInputError(f"{str(path)!r}: shapes contradict each other: {_first_line(error)}") from error
+        raise OnnxInputError(f"{str(path)!r}: shapes or types contradict each other: {_first_line(error)}") from error
     drop_unused(model.graph)
     check_operators(model)
     _check_output(path, model)
