@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -32,6 +31,9 @@ __all__ = [
 FLOAT_BYTES = 4
 LAYER_ANNOTATION = "act.layer"
 OUT_ELEMENTWISE_FUSABLE = 4  # TVM's pattern kind of a convolution: elementwise consumers join it
+
+HASH_CHUNK = 1 << 20
+HASH_FACTORS = (0x9E3779B97F4A7C15, 0xD6E8FEB86659FD93)  # odd, so that multiplying loses nothing
 
 Kind = Literal["conv", "linear", "pool"]
 
@@ -92,8 +94,16 @@ class LegalizeContext:
 
 
 def weight_key(values: npt.NDArray[Any]) -> str:
-    """Identity of a weight whatever its layout: a hash of its sorted values."""
-    return hashlib.sha256(np.sort(values, axis=None).tobytes()).hexdigest()
+    """Identity of a float32 weight whatever its layout: sums, modulo 2^64, of two hashes of every value."""
+    bits = np.ascontiguousarray(values, np.float32).reshape(-1).view(np.uint32)
+    sums = [0, 0]
+    for start in range(0, bits.size, HASH_CHUNK):
+        mixed = bits[start : start + HASH_CHUNK].astype(np.uint64)
+        for index, factor in enumerate(HASH_FACTORS):
+            mixed = (mixed + np.uint64(1)) * np.uint64(factor)
+            mixed ^= mixed >> np.uint64(29)
+            sums[index] = (sums[index] + int(mixed.sum(dtype=np.uint64))) % 2**64
+    return f"{bits.size}:{sums[0]:016x}{sums[1]:016x}"
 
 
 def call_te(

@@ -8,6 +8,7 @@ concatenation is written by the kernels of its inputs (`concat_plan`).
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -27,6 +28,9 @@ from .targets import Target
 
 __all__ = ["LoweredNetwork", "LoweredStep", "Tensor", "lower"]
 
+# Operators that become one kernel: with two more operands each, they stay below the 128 arguments that it may have.
+MAX_FUSED = 60
+
 
 def lower(module: tvm.IRModule, target: Target, *, names: dict[str, list[str]]) -> LoweredNetwork:
     """Lower a Relax module with one function ``main``, weights as constants.
@@ -40,7 +44,7 @@ def lower(module: tvm.IRModule, target: Target, *, names: dict[str, list[str]]) 
         CompileError: If TVM cannot lower an operator.
     """
     passes = relax.transform
-    with tvm.ir.transform.PassContext(opt_level=3):
+    with tvm.ir.transform.PassContext(opt_level=3, config={"relax.FuseOps.max_depth": MAX_FUSED}):
         module = tvm.ir.transform.Sequential(
             [passes.DecomposeOpsForInference(), passes.CanonicalizeBindings(), passes.FoldConstant()]
         )(module)
@@ -253,7 +257,8 @@ class _Line:
         raise CompileError(f"unexpected expression in the lowered network: {type(expr).__name__}")
 
     def _constant(self, values: npt.NDArray[Any]) -> Tensor:
-        key = (str(values.dtype), values.shape, values.tobytes())
+        digest = hashlib.sha256(np.ascontiguousarray(values).data).digest()
+        key = (str(values.dtype), values.shape, digest)
         if key not in self.constants:
             if values.dtype not in (np.float32, np.int32):
                 raise CompileError(f"a constant has type {values.dtype}; float32 and int32 are supported")
