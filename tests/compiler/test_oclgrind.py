@@ -14,6 +14,7 @@ from .kernel_check import TARGETS, compile_model
 from .onnx_networks import model_of, random
 
 LIBRARY = "liboclgrind-rt.so"
+PLACES = ("lib/oclgrind", "lib/*/oclgrind", "lib64/oclgrind", "lib", "lib64", "lib/*")
 
 
 def oclgrind():
@@ -22,7 +23,7 @@ def oclgrind():
     if program is None:
         pytest.skip("oclgrind is not installed: apt install oclgrind, or see github.com/jrprice/Oclgrind")
     root = Path(program).resolve().parent.parent
-    found = [path for folder in ("lib", "lib64") for path in sorted(root.glob(f"{folder}/**/{LIBRARY}"))]
+    found = [path for place in PLACES for path in sorted(root.glob(f"{place}/{LIBRARY}"))]
     if not found:
         pytest.skip(f"{program} has no {LIBRARY} below {root}")
     return program, found[0]
