@@ -225,8 +225,8 @@ def _compiled() -> str:
             cells.append(f"{verdict}, {result['steps']} kernels, {result['compile_seconds']:.0f} s")
         rows.append(cells)
     note = (
-        "Random weights, exported, compiled and run on a local OpenCL device: the difference to onnxruntime on the exported "
-        f"file, relative to the largest output (allowed {found['tolerance']:g}), kernels, and seconds to compile. "
+        "Random weights, exported, compiled and run on a local OpenCL device: the difference to onnxruntime on the "
+        f"exported file, relative to the largest output (allowed {found['tolerance']:g}), kernels, and seconds to compile. "
         f"{_hardware(found)}."
     )
     headings = ("network", "pixels", *found["targets"])

@@ -148,9 +148,7 @@ def _viewed(value: relax.Expr | None) -> relax.Var | None:
         source = value.tuple_value
     elif isinstance(value, relax.Var):
         source = value
-    elif _operator(value) in VIEW_OPERATORS or channel_slice(value) is not None:
-        source = value.args[0]
-    elif _operator(value) == "relax.split":
+    elif _operator(value) in VIEW_OPERATORS or channel_slice(value) is not None or _operator(value) == "relax.split":
         source = value.args[0]
     else:
         return None

@@ -63,9 +63,7 @@ def _windows(
     """Averages of windows side by side."""
     batch, channels, height, width = static_shape(data)
     output = (batch, channels, height // window[0], width // window[1])
-    task = PoolTask(
-        mode="average", kernel=window, stride=window, dilation=(1, 1), padding=(0, 0), output_shape=output
-    )
+    task = PoolTask(mode="average", kernel=window, stride=window, dilation=(1, 1), padding=(0, 0), output_shape=output)
     return _emit(context, builder, data, task)
 
 

@@ -156,9 +156,7 @@ class _Line:
         part = source.part(axis, start, size)
         if source.role == "activation":
             return part
-        copy = Tensor(
-            name=part.name, role="activation", dtype=part.dtype, layout=self.layouts.of(part.layout.shape)
-        )
+        copy = Tensor(name=part.name, role="activation", dtype=part.dtype, layout=self.layouts.of(part.layout.shape))
         self._copy(part, copy, "a slice of the input, which has no halo")
         return copy
 

@@ -1,4 +1,4 @@
-"""A lowered network as values: tensors, launches, and their order. `lower` makes it, `execution_plan` gives it memory."""
+"""A lowered network as values: tensors and launches in order. `lower` makes it, `execution_plan` gives it memory."""
 
 from __future__ import annotations
 

@@ -35,7 +35,7 @@ def fix_input_shape(
     tensor = value.type.tensor_type
     if tensor.elem_type != onnx.TensorProto.FLOAT:
         kind = onnx.TensorProto.DataType.Name(tensor.elem_type).lower()
-        raise OnnxInputError(f"input {value.name!r} has type {kind}; {SUPPORTED_INPUT}")
+        raise OnnxInputError(f"input {value.name!r} has type {kind}; {SUPPORTED_INPUT}: export it so")
     dims = tensor.shape.dim
     if not tensor.HasField("shape") and input_shape is not None:
         for _ in range(1 + len(input_shape)):

@@ -40,7 +40,11 @@ def refused_form(node: onnx.NodeProto, facts: GraphFacts) -> str | None:
 
 
 def _refused_values(node: onnx.NodeProto, facts: GraphFacts) -> str | None:
-    """Results that have no fixed shape or are not float32."""
+    """Numbers other than float32, and results that have no fixed shape."""
+    for name in node.input:
+        if facts.types.get(name) in _OTHER_FLOATS:
+            shown = onnx.TensorProto.DataType.Name(facts.types[name]).lower()
+            return f"its input {name!r} has type {shown}; only float32 is computed: export the network in float32"
     for name in (name for name in node.output if name):
         kind = facts.types.get(name, onnx.TensorProto.FLOAT)
         if kind != onnx.TensorProto.FLOAT:
@@ -118,6 +122,7 @@ def _pad(node: onnx.NodeProto, facts: GraphFacts) -> str | None:
     return None
 
 
+_OTHER_FLOATS = frozenset((onnx.TensorProto.FLOAT16, onnx.TensorProto.BFLOAT16, onnx.TensorProto.DOUBLE))
 _COORDINATES = ("half_pixel", "pytorch_half_pixel", "align_corners", "asymmetric")
 _CONSTANT_INPUTS: dict[str, tuple[tuple[int, str], ...]] = {
     "BatchNormalization": tuple((index, "its scale, bias and statistics") for index in (1, 2, 3, 4)),

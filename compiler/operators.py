@@ -60,4 +60,3 @@ def _unknown_message(unknown: dict[str, str]) -> str:
         parts.append(f"{name!r} (node {node!r}{f'; did you mean {near[0]!r}?' if near else ''})")
     supported = ", ".join(sorted(SUPPORTED_OPERATORS))
     return f"unsupported ONNX operator {', '.join(parts)}; supported: {supported}"
-

@@ -91,9 +91,7 @@ class _Graph:
         )
 
 
-def _gather_table(
-    node: onnx.NodeProto, shapes: dict[str, tuple[int, ...]], constants: Constants
-) -> Table | None:
+def _gather_table(node: onnx.NodeProto, shapes: dict[str, tuple[int, ...]], constants: Constants) -> Table | None:
     """Channels that a gather takes, counted from 0; None for any other operator."""
     if node.op_type != "Gather" or node.input[1] not in constants or node.input[0] not in shapes:
         return None

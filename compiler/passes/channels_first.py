@@ -24,8 +24,10 @@ __all__ = ["move_channels_first"]
 
 TO_LAST, TO_FIRST = [0, 2, 3, 1], [0, 3, 1, 2]
 UNARY = frozenset(
-    ("Relu", "Sigmoid", "Tanh", "Erf", "Gelu", "HardSigmoid", "HardSwish", "Sqrt", "Neg", "Abs", "Exp", "Log", "Elu")
-    + ("LeakyRelu", "Selu", "Softplus", "Mish", "Identity", "Reciprocal")
+    (
+        *("Relu", "Sigmoid", "Tanh", "Erf", "Gelu", "HardSigmoid", "HardSwish", "Sqrt", "Neg", "Abs", "Exp", "Log"),
+        *("Elu", "LeakyRelu", "Selu", "Softplus", "Mish", "Identity", "Reciprocal"),
+    )
 )
 BINARY = frozenset(("Add", "Sub", "Mul", "Div", "Pow", "Max", "Min"))
 
@@ -126,9 +128,7 @@ class _Rewriter:
         known = (name in self.first or _is_permutable(self.constants, name) for name in inputs)
         if not all(known):
             return None
-        return self._emit(
-            node, [self.first[name] if name in self.first else self._permuted(name) for name in inputs]
-        )
+        return self._emit(node, [self.first[name] if name in self.first else self._permuted(name) for name in inputs])
 
     def _product(self, node: onnx.NodeProto, inputs: list[str]) -> str | None:
         """Times a matrix (in, out): a 1x1 convolution."""
@@ -146,12 +146,8 @@ class _Rewriter:
         )
         if inputs[0] not in self.first or not constant or node_attribute(node, "axis", -1) not in (-1, 3):
             return None
-        scale, bias = (
-            _permute(self.constants[name]) if name else None for name in (*inputs[1:3], "")[:2]
-        )
-        return decompose_layer_norm(
-            self.builder, node, self.first[inputs[0]], [1], scale, bias, opset=self.opset
-        )
+        scale, bias = (_permute(self.constants[name]) if name else None for name in (*inputs[1:3], "")[:2])
+        return decompose_layer_norm(self.builder, node, self.first[inputs[0]], [1], scale, bias, opset=self.opset)
 
     def _permuted(self, name: str) -> str:
         """A constant for the other order of axes."""

@@ -1,6 +1,6 @@
 """Layer normalization as means and elementwise operators, which have schedules and fuse with their neighbours.
 
-    LayerNormalization(x, scale, bias)  =>  (x - mean(x)) / sqrt(mean((x - mean(x))²) + epsilon) * scale + bias
+LayerNormalization(x, scale, bias)  =>  (x - mean(x)) / sqrt(mean((x - mean(x))²) + epsilon) * scale + bias
 """
 
 from __future__ import annotations

@@ -69,7 +69,9 @@ def test_a_permutation_moves_into_the_convolution_that_reads_it():
 
 
 def test_tables_of_other_axes_become_narrow():
-    found = simplified([helper.make_node("Gather", ["input", "table"], ["output"], axis=3)], {"table": np.array([3, -4])})
+    found = simplified(
+        [helper.make_node("Gather", ["input", "table"], ["output"], axis=3)], {"table": np.array([3, -4])}
+    )
     assert found.graph.initializer[0].data_type == onnx.TensorProto.INT32
 
 

@@ -37,8 +37,13 @@ def block(opset=18):
         helper.make_node("Add", ["s", "input"], ["output"]),
     ]
     weights = {
-        **{"gamma": random(3), "beta": random(3, seed=1), "w1": random(3, 12), "b1": random(12)},
-        **{"w2": random(12, 3, seed=2), "b2": random(3, seed=3), "scale": random(3, 1, 1)},
+        "gamma": random(3),
+        "beta": random(3, seed=1),
+        "w1": random(3, 12),
+        "b1": random(12),
+        "w2": random(12, 3, seed=2),
+        "b2": random(3, seed=3),
+        "scale": random(3, 1, 1),
     }
     model = model_of(nodes, weights, inputs=INPUT)
     model.opset_import[0].version = opset

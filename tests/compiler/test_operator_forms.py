@@ -65,7 +65,7 @@ def test_one_dimensional_convolution_and_pooling(tmp_path):
 def test_types_that_do_not_fit_are_named(tmp_path):
     node = helper.make_node("Conv", ["input", "w"], ["output"], name="double")
     weights = {"w": networks.random(4, 3, 3, 3).astype(np.float64)}
-    assert "contradict" in refused(tmp_path, [node], weights)
+    assert "Conv 'double': its input 'w' has type double; only float32" in refused(tmp_path, [node], weights)
     cast = helper.make_node("Cast", ["input"], ["output"], name="half", to=TensorProto.FLOAT16)
     outputs = [networks.value("output", [1, 3, 8, 8], TensorProto.FLOAT16)]
     assert "'Cast' (node 'half')" in refused(tmp_path, [cast], outputs=outputs)

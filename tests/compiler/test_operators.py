@@ -14,7 +14,7 @@ def model_with(*nodes, weights=None):
 
 
 def test_a_plain_network_passes():
-    model = networks.conv_model()
+    model = networks.conv_model(inputs=[networks.value("input", [1, 3, 8, 8])])
     infer_shapes(model)
     check_operators(model)
 
