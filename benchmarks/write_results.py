@@ -226,8 +226,8 @@ def _compiled() -> str:
         rows.append(cells)
     note = (
         "Random weights, exported, compiled and run on a local OpenCL device: the difference to onnxruntime on the "
-        f"exported file, relative to the largest output (allowed {found['tolerance']:g}), kernels, and seconds to compile. "
-        f"{_hardware(found)}."
+        f"exported file, relative to the largest output (allowed {found['tolerance']:g}), kernels, and seconds to "
+        f"compile. {_hardware(found)}."
     )
     headings = ("network", "pixels", *found["targets"])
     return _section("What compiles", note, headings, rows)

@@ -131,7 +131,7 @@ class _Planner:
     def _reads(self, variable: relax.Var) -> set[relax.Var]:
         """Values whose memory the kernel of a value reads."""
         value = self.values.get(variable)
-        if _operator(value) != "relax.call_tir":
+        if value is None or _operator(value) != "relax.call_tir":
             return set()
         return {self._base(argument) for argument in value.args[1].fields if isinstance(argument, relax.Var)}
 
@@ -148,7 +148,9 @@ def _viewed(value: relax.Expr | None) -> relax.Var | None:
         source = value.tuple_value
     elif isinstance(value, relax.Var):
         source = value
-    elif _operator(value) in VIEW_OPERATORS or channel_slice(value) is not None or _operator(value) == "relax.split":
+    elif isinstance(value, relax.Call) and (
+        _operator(value) in (*VIEW_OPERATORS, "relax.split") or channel_slice(value) is not None
+    ):
         source = value.args[0]
     else:
         return None

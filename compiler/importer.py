@@ -33,6 +33,7 @@ from .passes.fold_batch_norm import fold_batch_norm
 from .passes.fold_constants import fold_constants
 from .passes.graph import drop_unused, node_label
 from .passes.layer_norm import decompose_layer_norms
+from .passes.separate_bias import separate_biases
 from .passes.shapes import infer_shapes, static_shapes
 from .passes.well_formed import check_well_formed
 
@@ -49,6 +50,7 @@ REWRITES: Sequence[Callable[[onnx.ModelProto], int]] = (
     decompose_layer_norms,
     write_batch_norms_as_arithmetic,
     simplify_channel_gathers,
+    separate_biases,
 )
 
 

@@ -17,6 +17,7 @@ from tvm import relax
 from .activation_layouts import CHANNEL_AXIS, CONCAT, VIEW_OPERATORS, channel_slice, split_axis
 from .legalize_context import LAYER_ANNOTATION, Layer, LegalizeContext, default_legalization, weight_key
 from .legalize_conv import legalize_conv
+from .legalize_gather import legalize_take
 from .legalize_linear import legalize_matmul
 from .legalize_pool import legalize_adaptive_pool, legalize_mean, legalize_pool
 
@@ -36,6 +37,7 @@ class Legalizer(LegalizeContext):
             "relax.nn.avg_pool2d": partial(legalize_pool, self),
             "relax.nn.adaptive_avg_pool2d": partial(legalize_adaptive_pool, self),
             "relax.mean": partial(legalize_mean, self),
+            "relax.take": partial(legalize_take, self),
             "relax.nn.dropout": _dropout,
             CONCAT: _keep_channel_parts,
             "relax.split": _keep_channel_parts,

@@ -65,6 +65,7 @@ class LegalizeContext:
         layouts: Of the activations.
         names: By `weight_key`, the source operators that have this weight, in order.
         inputs: Names of the network's inputs, which have no halo: a convolution reads a copy.
+        tables: Constant tables of gathers, by the name of the value that equals them.
         layers: What was made so far; `LAYER_ANNOTATION` is an index into it.
     """
 
@@ -72,6 +73,7 @@ class LegalizeContext:
     layouts: ActivationLayouts
     names: dict[str, list[str]]
     inputs: frozenset[str]
+    tables: dict[str, relax.Expr] = field(default_factory=dict)
     layers: list[Layer] = field(default_factory=list)
 
     def add(self, layer: Layer) -> dict[str, Any]:

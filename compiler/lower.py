@@ -23,6 +23,7 @@ from .errors import CompileError, UnsupportedOpError
 from .kernels import KernelBuilder
 from .layout import Layout
 from .legalize import Legalizer
+from .legalize_gather import find_tables
 from .lowered import LoweredNetwork, LoweredStep, Tensor
 from .targets import Target
 
@@ -45,19 +46,21 @@ def lower(module: tvm.IRModule, target: Target, *, names: dict[str, list[str]]) 
     """
     passes = relax.transform
     with tvm.ir.transform.PassContext(opt_level=3, config={"relax.FuseOps.max_depth": MAX_FUSED}):
-        module = tvm.ir.transform.Sequential(
-            [passes.DecomposeOpsForInference(), passes.CanonicalizeBindings(), passes.FoldConstant()]
-        )(module)
+        module = tvm.ir.transform.Sequential([passes.DecomposeOpsForInference(), passes.CanonicalizeBindings()])(module)
+        if _has_computed_weights(module):  # it compiles every operator on constants, so it is not done for nothing
+            module = passes.FoldConstant()(module)
         main = module["main"]
         legalizer = Legalizer(
             target=target,
             layouts=find_layouts(module, target),
             names=names,
             inputs=frozenset(str(param.name) for param in main.params),
+            tables=find_tables(module),
         )
         module = tvm.ir.transform.Sequential(
             [
                 passes.LegalizeOps(legalizer.table()),
+                passes.DeadCodeElimination(),
                 passes.FoldConstant(),
                 passes.AnnotateTIROpPattern(),
                 passes.FuseOps(),
@@ -67,6 +70,16 @@ def lower(module: tvm.IRModule, target: Target, *, names: dict[str, list[str]]) 
         )(module)
     builder = KernelBuilder(target=target, layers=legalizer.layers)
     return _Line(module, legalizer.layouts, builder, plan_concats(module["main"])).run()
+
+
+def _has_computed_weights(module: tvm.IRModule) -> bool:
+    """Whether a convolution or a product has a weight that is not a constant yet."""
+    values = (binding.value for block in module["main"].body.blocks for binding in block.bindings)
+    return any(
+        value.op.name in ("relax.nn.conv2d", "relax.matmul") and not isinstance(value.args[1], tvm.ir.GenericConst)
+        for value in values
+        if isinstance(value, relax.Call) and isinstance(value.op, tvm.ir.Op)
+    )
 
 
 @dataclass

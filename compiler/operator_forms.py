@@ -68,6 +68,16 @@ def _conv(node: onnx.NodeProto, facts: GraphFacts) -> str | None:
     return None
 
 
+def _gather(node: onnx.NodeProto, facts: GraphFacts) -> str | None:
+    if node.input[0] not in facts.shapes:
+        return None
+    shape, table = facts.shapes[node.input[0]], facts.constants[node.input[1]]
+    size = shape[node_attribute(node, "axis", 0) % len(shape)]
+    if table.size and not -size <= table.min() <= table.max() < size:
+        return f"its table has an index outside of {-size}..{size - 1}"
+    return None
+
+
 def _first_output_only(node: onnx.NodeProto, _: GraphFacts) -> str | None:
     used = len([name for name in node.output if name])
     return "only the first output is supported (an inference graph)" if used > 1 else None
@@ -149,6 +159,7 @@ _RULES: dict[str, Rule] = {
     "BatchNormalization": _batch_norm,
     "Conv": _conv,
     "Dropout": _first_output_only,
+    "Gather": _gather,
     "GlobalAveragePool": _pool,
     "GlobalMaxPool": _pool,
     "LayerNormalization": _first_output_only,

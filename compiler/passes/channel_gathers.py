@@ -155,9 +155,9 @@ def _cuts(graph: _Graph, node: onnx.NodeProto) -> list[slice] | None:
     if not all(name in graph.constants for name in node.input[1:] if name):
         return None
     values = [graph.constants[name].tolist() if name else None for name in node.input[1:]]
-    starts, ends, axes, steps = [*values, None, None][:4]
-    axes = axes if axes is not None else list(range(len(starts)))
-    steps = steps if steps is not None else [1] * len(starts)
+    starts, ends = values[0] or [], values[1] or []
+    axes, steps = ([*values, None, None][position] for position in (2, 3))
+    axes, steps = axes or list(range(len(starts))), steps or [1] * len(starts)
     if [axis % len(shape) for axis in axes] != [1] or steps[0] < 1:
         return None
     return [slice(starts[0], ends[0], steps[0])]

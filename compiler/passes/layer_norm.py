@@ -71,7 +71,7 @@ def decompose_layer_norm(
         opset: From 18 on, ``ReduceMean`` takes its axes as an input.
     """
     stem = node.name or node.output[0]
-    epsilon = np.float32(node_attribute(node, "epsilon", DEFAULT_EPSILON))
+    epsilon = np.array(node_attribute(node, "epsilon", DEFAULT_EPSILON), np.float32)
     # The difference is written twice, so that neither mean has to keep it in memory.
     mean = _mean(builder, value, axes, f"{stem}.mean", opset)
     centered = builder.emit("Sub", [value, mean], f"{stem}.centered")
