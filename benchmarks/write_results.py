@@ -40,7 +40,7 @@ PUBLISHED: dict[str, list[tuple[str, float, float, float | None, float | None]]]
 
 def main() -> None:
     """Write the file."""
-    sections = [_compress(), _ablations(), _demo(), _admm(), _ranking(), _torchvision(), _compile_cost()]
+    sections = [_compress(), _ablations(), _demo(), _admm(), _ranking(), _torchvision(), _compiled(), _compile_cost()]
     text = "# Results\n\nWritten by `benchmarks/write_results.py` from the JSON files in `benchmarks/results/`.\n\n"
     (HERE / "RESULTS.md").write_text(text + "\n\n".join(section for section in sections if section) + "\n")
 
@@ -228,6 +228,31 @@ def _compile_cost() -> str:
     )
     headings = ("network", "target", "precision", "seconds", "CPU seconds", "peak MB", "arena MB", "arena over live")
     return _section("What compiling costs", note, headings, rows)
+
+
+def _compiled() -> str:
+    path = RESULTS / "compile_networks.json"
+    if not path.exists():
+        return ""
+    found = _read(path)
+    rows = []
+    for row in found["networks"]:
+        cells = [row["network"], str(row.get("size", ""))]
+        for target in found["targets"]:
+            result = row.get("targets", {}).get(target, {"error": row.get("error", "not run")})
+            if "error" in result:
+                cells.append(result["error"][:120])
+                continue
+            verdict = f"{result['difference']:.0e}" + ("" if result["difference"] <= found["tolerance"] else " DIFFERS")
+            cells.append(f"{verdict}, {result['steps']} kernels, {result['compile_seconds']:.0f} s")
+        rows.append(cells)
+    note = (
+        "Random weights, exported, compiled and run on a local OpenCL device: the difference to onnxruntime on the "
+        f"exported file, relative to the largest output (allowed {found['tolerance']:g}), kernels, and seconds to "
+        f"compile. {_hardware(found)}."
+    )
+    headings = ("network", "pixels", *found["targets"])
+    return _section("What compiles", note, headings, rows)
 
 
 def _section(title: str, note: str, headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

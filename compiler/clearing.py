@@ -8,7 +8,7 @@ from ..device.package_records import DTYPE_BYTES
 from .execution_plan import HaloClearing, MemoryPlan, place_weight
 from .half_storage import store_parameters
 from .layout import Layout
-from .lower import LoweredNetwork, LoweredStep, Tensor
+from .lowered import LoweredNetwork, LoweredStep, Tensor
 from .opencl import build_kernels, with_layouts
 from .schedules.halo import clear_cells
 from .targets import Target

@@ -19,11 +19,11 @@ from onnx import numpy_helper
 from ..device.package_format import Buffer, Kernel, Package, Step, write_package
 from ..device.package_types import DType
 from .clearing import insert_clearings
-from .errors import CompileError
 from .execution_plan import MemoryPlan, plan_memory, step_bytes, weight_blob
 from .importer import ImportedModel, import_onnx
 from .latency_model import CALIBRATED
 from .legalize import weight_key
+from .limits import check_limits
 from .lower import LoweredNetwork, LoweredStep, Tensor, lower
 from .passes.half_range import check_half_range
 from .targets import Target
@@ -71,7 +71,9 @@ class CompiledPackage:
     seconds: float
 
 
-def compile_onnx(path: Path, target: Target, *, output: Path, batch: int = 1) -> CompiledPackage:
+def compile_onnx(
+    path: Path, target: Target, *, output: Path, batch: int = 1, input_shape: tuple[int, ...] | None = None
+) -> CompiledPackage:
     """Compile an ONNX file for a target.
 
     Args:
@@ -79,22 +81,24 @@ def compile_onnx(path: Path, target: Target, *, output: Path, batch: int = 1) ->
         target: From `targets.get_target`, with the precision.
         output: The package to write, atomically.
         batch: Images per run, fixed in the package.
+        input_shape: ``(C, H, W)`` or ``(F,)``, for files that leave these open.
 
     Raises:
         OnnxInputError: If the file cannot be read as a network.
         UnsupportedOpError: If an operator is not supported.
-        CompileError: If TVM cannot lower it, a buffer is too large for the target, or a weight for its precision.
+        CompileError: If TVM cannot lower it, a buffer or a kernel is too large for the target, or a weight for its
+            precision.
     """
     start = time.perf_counter()
-    imported = import_onnx(path, batch=batch)
+    imported = import_onnx(path, batch=batch, input_shape=input_shape)
     if target.precision == "fp16":
         check_half_range(imported.onnx_model)
-    verification = _verification(imported)  # before anything else needs memory
+    verification = _verification(path, imported)  # before anything else needs memory
     network = lower(imported.relax_module, target, names=_operator_names(imported.onnx_model))
     network, plan = insert_clearings(network, plan_memory(network), target)
-    _check_sizes(plan, target)
+    check_limits(network, plan, target)
     infos = tuple(_step_info(step, target) for step in network.steps)
-    package = _package(imported, verification, network, plan, infos, target)
+    package = _package(imported, network, plan, infos, target, verification)
     write_package(output, package)
     return CompiledPackage(
         path=output,
@@ -118,15 +122,6 @@ def _operator_names(model: onnx.ModelProto) -> dict[str, list[str]]:
     return names
 
 
-def _check_sizes(plan: MemoryPlan, target: Target) -> None:
-    for tensor in plan.tensors:
-        if tensor.size_bytes > target.max_buffer_bytes:
-            raise CompileError(
-                f"{tensor.role} {tensor.name!r} needs {tensor.size_bytes} bytes; buffers on {target.name} have at most "
-                f"{target.max_buffer_bytes}"
-            )
-
-
 def _step_info(step: LoweredStep, target: Target) -> StepInfo:
     layer, moved = step.layer, step_bytes(step)
     if layer is None:
@@ -136,7 +131,7 @@ def _step_info(step: LoweredStep, target: Target) -> StepInfo:
             kind="elementwise",
             source_op=step.operator,
             lowering="generic",
-            reason="no weights",
+            reason=step.reason,
             macs=0,
             bytes=moved,
             modelled_us=CALIBRATED.launch_us + memory_us,
@@ -155,11 +150,11 @@ def _step_info(step: LoweredStep, target: Target) -> StepInfo:
 
 def _package(
     imported: ImportedModel,
-    verification: tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]],
     network: LoweredNetwork,
     plan: MemoryPlan,
     infos: tuple[StepInfo, ...],
     target: Target,
+    verification: tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]],
 ) -> Package:
     index = {tensor: number for number, tensor in enumerate(plan.tensors)}
     kernels: dict[str, int] = {}
@@ -169,7 +164,7 @@ def _package(
         steps.append(
             Step(
                 kernel=kernel,
-                arguments=tuple(index[tensor] for tensor in step.arguments),
+                arguments=tuple(index[tensor.buffer] for tensor in step.arguments),
                 global_size=step.kernel.global_size,
                 local_size=step.kernel.local_size,
                 macs=info.macs,
@@ -215,15 +210,13 @@ def _buffer(tensor: Tensor, offset: int) -> Buffer:
     )
 
 
-def _verification(imported: ImportedModel) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+def _verification(path: Path, imported: ImportedModel) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     options.log_severity_level = 3
-    session = onnxruntime.InferenceSession(
-        imported.onnx_model.SerializeToString(), options, providers=["CPUExecutionProvider"]
-    )
+    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     given = np.random.default_rng(VERIFICATION_SEED).standard_normal(imported.input_shape, dtype=np.float32)
     (expected,) = session.run([imported.output_name], {imported.input_name: given})
     return given, np.asarray(expected, np.float32)

@@ -1,9 +1,10 @@
 """Static memory: every tensor gets an offset, weights in one blob, the rest in one arena.
 
-Tensors that are not alive in the same step share memory (`arena`). A tensor with a halo needs zeros around its
-elements, which a step of its own writes: one at the start clears all halos, and from then on that memory is shared
-within one layout only. Where this makes the arena much larger than what is alive, further clearing steps are added in
-the middle: what is cleared later occupies its memory later.
+Tensors that are not alive in the same step share memory (`arena`); a part of a tensor has the memory of the whole,
+which is alive from its first part's writing on. A tensor with a halo needs zeros around its elements, which a step of
+its own writes: one at the start clears all halos, and from then on that memory is shared within one layout only. Where
+this makes the arena much larger than what is alive, further clearing steps are added in the middle: what is cleared
+later occupies its memory later.
 """
 
 from __future__ import annotations
@@ -16,12 +17,13 @@ import numpy as np
 import numpy.typing as npt
 
 from .arena import Block, Placement, peak_bytes, place
-from .lower import LoweredNetwork, LoweredStep, Tensor
+from .lowered import LoweredNetwork, LoweredStep, Tensor
 
 __all__ = ["ALIGNMENT_BYTES", "HaloClearing", "MemoryPlan", "place_weight", "plan_memory", "step_bytes", "weight_blob"]
 
 ALIGNMENT_BYTES = 1024
 LARGEST_RATIO = 1.3  # of the arena to what is alive; beyond it another clearing step is worth its launch
+SMALL_ARENA_BYTES = 64 * 1024  # an arena that is not worth a launch
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,7 +125,7 @@ def plan_memory(network: LoweredNetwork) -> MemoryPlan:
 
 
 def _tensors(network: LoweredNetwork) -> tuple[Tensor, ...]:
-    used = [tensor for step in network.steps for tensor in step.arguments]
+    used = [tensor.buffer for step in network.steps for tensor in step.arguments]
     return tuple(dict.fromkeys([network.input, *used, network.output]))
 
 
@@ -132,7 +134,7 @@ def _lives(network: LoweredNetwork, tensors: Sequence[Tensor]) -> list[_Life]:
     first: dict[Tensor, int] = {}
     last: dict[Tensor, int] = {}
     for index, step in enumerate(network.steps):
-        for tensor in step.arguments:
+        for tensor in (argument.buffer for argument in step.arguments):
             first.setdefault(tensor, index)
             last[tensor] = index
     end = len(network.steps)
@@ -152,7 +154,7 @@ def _arena(plain: list[_Life], padded: list[_Life], peak: int) -> tuple[list[_Sl
         placement = place([*blocks, *(slot.block() for slot in slots)], alignment=ALIGNMENT_BYTES)
         if best is None or placement.size < best[1].size:
             best = (slots, placement)
-        if best[1].size <= LARGEST_RATIO * peak or not candidates:
+        if best[1].size <= max(LARGEST_RATIO * peak, SMALL_ARENA_BYTES) or not candidates:
             return best
         further = _best_point(blocks, padded, points, candidates)
         candidates.remove(further)
@@ -203,7 +205,7 @@ def _clearing(step: int, dtype: str, placed: list[tuple[int, Tensor]]) -> HaloCl
 
 
 def step_bytes(step: LoweredStep) -> int:
-    """Bytes of all tensors that a step reads and writes, each once."""
+    """Bytes of all tensors, or parts of them, that a step reads and writes, each once."""
     if step.moved_bytes is not None:
         return step.moved_bytes
     return sum(tensor.size_bytes for tensor in dict.fromkeys(step.arguments))

@@ -2,87 +2,37 @@
 
     decompose, fold -> legalize (`legalize`) -> fuse (TVM) -> per call: layouts, schedule, OpenCL (`opencl`)
 
-Equal functions are built once. Reshapes of plain tensors become views and cost nothing.
+Equal functions are built once. Reshapes of plain tensors and slices of channels become views and cost nothing; a
+concatenation is written by the kernels of its inputs (`concat_plan`).
 """
 
 from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import tvm
 from tvm import relax, te, tirx
 
-from ..device.package_records import DTYPE_BYTES
 from ..device.precision import STORAGE_DTYPES
-from .activation_layouts import VIEW_OPERATORS, ActivationLayouts, find_layouts
+from .activation_layouts import CONCAT, VIEW_OPERATORS, ActivationLayouts, channel_slice, find_layouts, split_axis
+from .concat_plan import ConcatPlan, plan_concats
 from .errors import CompileError, UnsupportedOpError
 from .kernels import KernelBuilder
 from .layout import Layout
-from .legalize import Layer, Legalizer
-from .opencl import DeviceKernel
+from .legalize import Legalizer
+from .legalize_gather import find_tables
+from .lowered import LoweredNetwork, LoweredStep, Tensor
 from .passes.half_range import require_half_range
 from .targets import Target
 
 __all__ = ["LoweredNetwork", "LoweredStep", "Tensor", "lower"]
 
-Role = Literal["input", "output", "weight", "activation"]
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Tensor:
-    """A buffer of the network; views share the tensor they look at.
-
-    Attributes:
-        name: For reports.
-        role: As in the package.
-        dtype: In memory: ``float32``, ``int32`` or ``float16``.
-        layout: Shape and place of the elements.
-        data: Of weights.
-    """
-
-    name: str
-    role: Role
-    dtype: str
-    layout: Layout
-    data: npt.NDArray[Any] | None = None
-
-    @property
-    def item_bytes(self) -> int:
-        """Bytes of one element."""
-        return DTYPE_BYTES[self.dtype]
-
-    @property
-    def size_bytes(self) -> int:
-        """Bytes of its memory, halo and slack included."""
-        return self.layout.elements * self.item_bytes
-
-
-@dataclass(frozen=True, kw_only=True)
-class LoweredStep:
-    """One launch: a kernel, its arguments in order, which of them it writes, and the layer it computes, if any.
-
-    ``moved_bytes`` is its memory traffic where it does not touch all of its arguments.
-    """
-
-    kernel: DeviceKernel
-    arguments: tuple[Tensor, ...]
-    written: tuple[Tensor, ...]
-    operator: str
-    layer: Layer | None
-    moved_bytes: int | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class LoweredNetwork:
-    """Steps in order, and the network's input and output."""
-
-    steps: tuple[LoweredStep, ...]
-    input: Tensor
-    output: Tensor
+# Operators that become one kernel: with two more operands each, they stay below the 128 arguments that it may have.
+MAX_FUSED = 60
 
 
 def lower(module: tvm.IRModule, target: Target, *, names: dict[str, list[str]]) -> LoweredNetwork:
@@ -97,20 +47,22 @@ def lower(module: tvm.IRModule, target: Target, *, names: dict[str, list[str]]) 
         CompileError: If TVM cannot lower an operator.
     """
     passes = relax.transform
-    with tvm.ir.transform.PassContext(opt_level=3):
-        module = tvm.ir.transform.Sequential(
-            [passes.DecomposeOpsForInference(), passes.CanonicalizeBindings(), passes.FoldConstant()]
-        )(module)
+    with tvm.ir.transform.PassContext(opt_level=3, config={"relax.FuseOps.max_depth": MAX_FUSED}):
+        module = tvm.ir.transform.Sequential([passes.DecomposeOpsForInference(), passes.CanonicalizeBindings()])(module)
+        if _has_computed_weights(module):  # it compiles every operator on constants, so it is not done for nothing
+            module = passes.FoldConstant()(module)
         main = module["main"]
         legalizer = Legalizer(
             target=target,
             layouts=find_layouts(module, target),
             names=names,
             inputs=frozenset(str(param.name) for param in main.params),
+            tables=find_tables(module),
         )
         module = tvm.ir.transform.Sequential(
             [
                 passes.LegalizeOps(legalizer.table()),
+                passes.DeadCodeElimination(),
                 passes.FoldConstant(),
                 passes.AnnotateTIROpPattern(),
                 passes.FuseOps(),
@@ -118,12 +70,19 @@ def lower(module: tvm.IRModule, target: Target, *, names: dict[str, list[str]]) 
                 passes.DeadCodeElimination(),
             ]
         )(module)
-    return _Line(
-        module,
-        legalizer.layouts,
-        KernelBuilder(target=target, layers=legalizer.layers),
-        storage=STORAGE_DTYPES[target.precision],
-    ).run()
+    builder = KernelBuilder(target=target, layers=legalizer.layers)
+    plan = plan_concats(module["main"])
+    return _Line(module, legalizer.layouts, builder, plan, storage=STORAGE_DTYPES[target.precision]).run()
+
+
+def _has_computed_weights(module: tvm.IRModule) -> bool:
+    """Whether a convolution or a product has a weight that is not a constant yet."""
+    values = (binding.value for block in module["main"].body.blocks for binding in block.bindings)
+    return any(
+        value.op.name in ("relax.nn.conv2d", "relax.matmul") and not isinstance(value.args[1], tvm.ir.GenericConst)
+        for value in values
+        if isinstance(value, relax.Call) and isinstance(value.op, tvm.ir.Op)
+    )
 
 
 @dataclass
@@ -133,6 +92,7 @@ class _Line:
     module: tvm.IRModule
     layouts: ActivationLayouts
     builder: KernelBuilder
+    plan: ConcatPlan
     storage: str
     steps: list[LoweredStep] = field(default_factory=list)
     values: dict[relax.Var, tuple[Tensor, ...]] = field(default_factory=dict)
@@ -146,7 +106,10 @@ class _Line:
         )
         self.values[parameter] = (source,)
         output = Tensor(name="output", role="output", dtype="float32", layout=Layout(shape=_shape(main.body.body.ty)))
-        for binding in (binding for block in main.body.blocks for binding in block.bindings):
+        bindings = [binding for block in main.body.blocks for binding in block.bindings]
+        if any(binding.var.same_as(main.body.body) for binding in bindings):
+            self.values[main.body.body] = (output,)
+        for binding in bindings:
             is_result = binding.var.same_as(main.body.body)
             self.values[binding.var] = self._value(binding.var, binding.value, output if is_result else None)
         result = self._single(main.body.body)
@@ -164,9 +127,16 @@ class _Line:
             return self._tensors(value)
         name = value.op.name if isinstance(value.op, tvm.ir.Op) else str(value.op)
         if name == "relax.call_tir":
-            return self._call(value, output)
+            return self._call(variable, value, output)
         if name in VIEW_OPERATORS:
             return (self._view(value, variable, output),)
+        if name == CONCAT:
+            return (self._concat(value, variable),)
+        if name == "relax.split":
+            return self._split(value)
+        first = channel_slice(value)
+        if first is not None:
+            return (self._part(self._single(value.args[0]), 1, first, _shape(value.ty)[1]),)
         raise UnsupportedOpError(f"operator {name!r} has no kernel and no lowering in TVM")
 
     def _view(self, call: relax.Call, variable: relax.Var, output: Tensor | None) -> Tensor:
@@ -174,11 +144,58 @@ class _Line:
         layout = self.layouts.of(_shape(variable.ty))
         if output is None and source.role == "activation" and source.layout.is_plain and layout.is_plain:
             return source
-        view = output or self._activation(str(variable.name), source.dtype, layout)
-        self._copy(source, view)
+        view = output or self._activation(str(variable.name), variable.ty)
+        self._copy(source, view, "a view of memory that is not plain rows, or of the input")
         return view
 
-    def _copy(self, source: Tensor, destination: Tensor) -> None:
+    def _concat(self, call: relax.Call, variable: relax.Var) -> Tensor:
+        """The whole; its inputs are there already, but for those that the plan has copied."""
+        whole, axis, start = self._home(variable), split_axis(call) or 0, 0
+        for index, item in enumerate(call.args[0].fields):
+            source = self._single(item)
+            part = whole.part(axis, start, source.layout.shape[axis])
+            if source.buffer is not part.buffer or source.layout.lead != part.layout.lead:
+                reason = self.plan.reasons.get((variable, index), "its kernel writes elsewhere")
+                self._copy(source, part, f"concatenation: {reason}")
+            start += source.layout.shape[axis]
+        return whole
+
+    def _split(self, call: relax.Call) -> tuple[Tensor, ...]:
+        source, axis, start, parts = self._single(call.args[0]), split_axis(call) or 0, 0, []
+        for field_type in call.ty.fields:
+            size = _shape(field_type)[axis]
+            parts.append(self._part(source, axis, start, size))
+            start += size
+        return tuple(parts)
+
+    def _part(self, source: Tensor, axis: int, start: int, size: int) -> Tensor:
+        """A part of a tensor; of the input, which has no halo, a copy of that part."""
+        part = source.part(axis, start, size)
+        if source.role == "activation":
+            return part
+        layout = self.layouts.of(part.layout.shape)
+        copy = Tensor(name=part.name, role="activation", dtype=self._stored(part.dtype), layout=layout)
+        self._copy(part, copy, "a slice of the input, which has no halo")
+        return copy
+
+    def _home(self, variable: relax.Var) -> Tensor:
+        """The tensor of a value that a kernel, or a concatenation's inputs, write."""
+        if variable in self.values:
+            return self._single(variable)
+        place = self.plan.places.get(variable)
+        if place is None:
+            home = self._activation(str(variable.name), variable.ty)
+        else:
+            home = self._home(place.whole).part(place.axis, place.start, _shape(variable.ty)[place.axis])
+        self.values[variable] = (home,)
+        return home
+
+    def _activation(self, name: str, type_: relax.TensorType) -> Tensor:
+        """A value of that type in registers, stored as the precision says."""
+        dtype = self._stored(str(type_.dtype))
+        return Tensor(name=name, role="activation", dtype=dtype, layout=self.layouts.of(_shape(type_)))
+
+    def _copy(self, source: Tensor, destination: Tensor, reason: str = "the network's output is plain rows") -> None:
         """A kernel that copies element by element in row-major order, whatever both layouts are."""
         shape, target_shape = source.layout.shape, destination.layout.shape
         x = te.placeholder(shape, "int32" if source.dtype == "int32" else "float32", name="x")
@@ -190,35 +207,32 @@ class _Line:
             return x[tuple(_unravel(flat, shape))]
 
         y = te.compute(target_shape, element if shape != target_shape else lambda *i: x[i], name="copy")
-        self._emit(te.create_prim_func([x, y]), (source, destination), (destination,), "copy")
+        self._emit(te.create_prim_func([x, y]), (source, destination), (destination,), "copy", reason)
 
-    def _call(self, call: relax.Call, output: Tensor | None) -> tuple[Tensor, ...]:
-        variable, arguments = call.args[0], call.args[1]
-        function = self.module[variable]
+    def _call(self, variable: relax.Var, call: relax.Call, output: Tensor | None) -> tuple[Tensor, ...]:
+        function_name, arguments = call.args[0], call.args[1]
+        function = self.module[function_name]
         inputs = tuple(self._single(argument) for argument in arguments)
         types = call.ty_args[0]
-        fields = types.fields if hasattr(types, "fields") else [types]
-        outputs = (
-            (output,)
-            if output is not None
-            else tuple(
-                self._activation(
-                    f"{variable.name_hint}.{len(self.steps)}.{index}",
-                    str(item.dtype),
-                    self.layouts.of(_shape(item)),
-                )
-                for index, item in enumerate(fields)
+        name = str(function_name.name_hint)
+        if output is not None:
+            outputs: tuple[Tensor, ...] = (output,)
+        elif hasattr(types, "fields"):
+            outputs = tuple(
+                self._activation(f"{name}.{len(self.steps)}.{index}", item) for index, item in enumerate(types.fields)
             )
-        )
-        self._emit(function, (*inputs, *outputs), outputs, str(variable.name_hint))
+        else:
+            outputs = (self._home(variable),)
+        self._emit(function, (*inputs, *outputs), outputs, name)
         return outputs
 
-    def _activation(self, name: str, dtype: str, layout: Layout) -> Tensor:
-        """A value that is ``dtype`` where it is computed, stored as the precision says."""
-        return Tensor(name=name, role="activation", dtype=self._stored(dtype), layout=layout)
-
     def _emit(
-        self, function: tirx.PrimFunc, tensors: tuple[Tensor, ...], written: tuple[Tensor, ...], name: str
+        self,
+        function: tirx.PrimFunc,
+        tensors: tuple[Tensor, ...],
+        written: tuple[Tensor, ...],
+        name: str,
+        reason: str = "no weights",
     ) -> None:
         layouts = tuple(None if tensor.layout.is_plain else tensor.layout for tensor in tensors)
         dtypes = tuple(tensor.dtype for tensor in tensors)
@@ -238,7 +252,14 @@ class _Line:
             operator = layer.shape.name if layer is not None else name
             counted = layer if kernel is group.kernels[-1] else None  # a layer's work counts once
             self.steps.append(
-                LoweredStep(kernel=kernel, arguments=arguments, written=changed, operator=operator, layer=counted)
+                LoweredStep(
+                    kernel=kernel,
+                    arguments=arguments,
+                    written=changed,
+                    operator=operator,
+                    layer=counted,
+                    reason=reason,
+                )
             )
 
     def _single(self, expr: relax.Expr) -> Tensor:
@@ -255,7 +276,8 @@ class _Line:
         raise CompileError(f"unexpected expression in the lowered network: {type(expr).__name__}")
 
     def _constant(self, values: npt.NDArray[Any]) -> Tensor:
-        key = (str(values.dtype), values.shape, hashlib.sha256(np.ascontiguousarray(values).data).digest())
+        digest = hashlib.sha256(np.ascontiguousarray(values).data).digest()
+        key = (str(values.dtype), values.shape, digest)
         if key not in self.constants:
             if values.dtype not in (np.float32, np.int32):
                 raise CompileError(f"a constant has type {values.dtype}; float32 and int32 are supported")

@@ -28,10 +28,17 @@ class Tile:
             raise ValueError(f"every size of a tile must be at least 1, got {self}")
 
 
-def choose_tile(filters: int, output_hw: tuple[int, int], batch: int, target: Target) -> Tile:
+def choose_tile(filters: int, output_hw: tuple[int, int], batch: int, target: Target, *, groups: int = 1) -> Tile:
     """The largest register tile that leaves enough work-items to fill the device.
 
     A CPU device wants wide vectors and few work-items; a GPU wants float4 and a work-item for every lane.
+
+    Args:
+        filters: Output channels.
+        output_hw: Output height and width.
+        batch: Images a run.
+        target: What is compiled for.
+        groups: Of a grouped convolution: all filters of a tile are of one group, so that they share their input.
     """
     height, width = output_hw
     gpu = is_gpu(target)
@@ -40,9 +47,11 @@ def choose_tile(filters: int, output_hw: tuple[int, int], batch: int, target: Ta
     cost_of_vector = 1 if gpu else 64
     pixels = min((1, 2, 4, 8)[: widest.bit_length()], key=lambda v: (-(-width // v) * (v + cost_of_vector), v))
     while True:
-        groups = -(-filters // most_filters)
-        tile_filters = -(-filters // groups)
-        work_items = batch * groups * height * -(-width // pixels)
+        if groups == 1:
+            tile_filters = -(-filters // -(-filters // most_filters))
+        else:
+            tile_filters = largest_divisor(filters // groups, most_filters)
+        work_items = batch * -(-filters // tile_filters) * height * -(-width // pixels)
         if work_items >= enough or (most_filters <= 4 and pixels == 1):
             break
         if most_filters > 4:

@@ -6,7 +6,7 @@ from pathlib import Path
 from ...device.precision import PRECISIONS
 from ..output import bytes_text, count_text, memory_text, milliseconds_text, print_fields, print_json
 from ..progress import Progress
-from .arguments import add_json, add_path, examples, positive, refuse_existing_folder
+from .arguments import add_json, add_path, examples, positive, refuse_existing_folder, sizes
 from .sources import onnx_of
 
 NAME = "compile"
@@ -22,6 +22,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--precision", choices=PRECISIONS, default="fp32", help="how weights and activations are stored (default: fp32)"
     )
     parser.add_argument("--batch", type=positive, default=1, metavar="N", help="images a run (default: 1)")
+    parser.add_argument(
+        "--input-shape",
+        type=sizes,
+        metavar="C,H,W",
+        help="size of the input where the file leaves it open (F for features)",
+    )
     add_json(parser)
     parser.epilog = examples(
         "act compile model.onnx --target adreno640 --precision fp16",
@@ -39,7 +45,7 @@ def run(args: argparse.Namespace, progress: Progress) -> int:
     output: Path = args.out or onnx.with_suffix(".actpkg")
     refuse_existing_folder(output)
     with progress.stage(f"compile for {target.name}") as stage:
-        package = compile_onnx(onnx, target, output=output, batch=args.batch)
+        package = compile_onnx(onnx, target, output=output, batch=args.batch, input_shape=args.input_shape)
         stage.say(f"{len(package.steps)} kernels")
     size = output.stat().st_size
     macs = sum(step.macs for step in package.steps)

@@ -40,3 +40,9 @@ def test_divisors_and_work_groups():
 def test_sizes_of_a_tile_are_positive():
     with pytest.raises(ValueError, match="at least 1"):
         Tile(filters=0, pixels=4, work_items=16)
+
+
+@pytest.mark.parametrize("target", [HOST, PHONE], ids=lambda target: target.name)
+@pytest.mark.parametrize(("filters", "groups"), [(128, 32), (48, 2), (20, 4), (34, 2)])
+def test_a_tile_stays_within_a_group(filters, groups, target):
+    assert filters // groups % choose_tile(filters, (14, 14), 1, target, groups=groups).filters == 0

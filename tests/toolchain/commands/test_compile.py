@@ -120,7 +120,19 @@ def test_half_precision_and_memory_are_told(tmp_path, capsys):
 
 
 def test_unknown_precision(tmp_path, capsys):
-    with pytest.raises(SystemExit) as stop:
-        main(["compile", str(_model(tmp_path / "m.onnx")), "--precision", "fp61"])
-    assert stop.value.code == 2
-    assert "invalid choice: 'fp61' (choose from" in capsys.readouterr().err
+    file = _model(tmp_path / "m.onnx")
+    _refused(capsys, file, "--precision", "fp61", message="did you mean 'fp16'? known values: fp32, fp16")
+
+
+def test_open_sizes_are_refused_with_the_flag_that_fixes_them(tmp_path, capsys):
+    file = _model(tmp_path / "m.onnx")
+    model = onnx.load(file)
+    for index in (2, 3):
+        for value in (model.graph.input[0], model.graph.output[0]):
+            value.type.tensor_type.shape.dim[index].dim_param = f"side{index}"
+    file.write_bytes(model.SerializeToString())
+    _refused(capsys, file, message="fix the rest with --input-shape")
+    _refused(capsys, file, "--input-shape", "3,0,12", message="is not a size")
+    _refused(capsys, file, "--input-shape", "1,10,12", message="does not fit input")
+    assert main(["compile", str(file), "--input-shape", "3,10,12"]) == 0
+    assert read_package(tmp_path / "m.actpkg").input_shape == (1, 3, 10, 12)

@@ -1,0 +1,169 @@
+"""Concatenations are written by the kernels of their inputs; slices of channels lie in what they cut."""
+
+import numpy as np
+import pytest
+from onnx import helper
+
+from .kernel_check import TARGETS, compile_model, verified_error
+from .onnx_networks import model_of, random
+
+
+def conv(source, result, weight, **attributes):
+    return helper.make_node("Conv", [source, weight], [result], name=result, **attributes)
+
+
+def relu(source, result):
+    return helper.make_node("Relu", [source], [result])
+
+
+def concat(result, *sources, axis=1):
+    return helper.make_node("Concat", list(sources), [result], axis=axis)
+
+
+def cut(source, result, start, end, step=1):
+    names = [f"{result}.{key}" for key in ("starts", "ends", "axes", "steps")]
+    weights = {name: np.array([value], np.int64) for name, value in zip(names, (start, end, 1, step), strict=True)}
+    return helper.make_node("Slice", [source, *names], [result]), weights
+
+
+def copies(model, folder, **options):
+    """Reasons of all copies but the one of the input, which has no halo."""
+    steps = compile_model(model, folder, **options).steps
+    return [step.reason for step in steps if step.source_op == "copy" and step.reason != "no weights"]
+
+
+def inception(tail):
+    nodes = [
+        conv("input", "stem", "s", pads=[1] * 4),
+        conv("stem", "a", "one"),
+        conv("stem", "b0", "one"),
+        conv("b0", "b", "three", pads=[1] * 4),
+        helper.make_node("MaxPool", ["stem"], ["c"], kernel_shape=[3, 3], strides=[1, 1], pads=[1] * 4),
+        concat("cat", "a", "b", "c"),
+        *tail,
+    ]
+    weights = {"s": random(6, 3, 3, 3), "one": random(5, 6, 1, 1), "three": random(7, 5, 3, 3)}
+    return model_of(nodes, {**weights, "v": random(4, 18, 3, 3)})
+
+
+@pytest.mark.opencl
+@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize("batch", [1, 2])
+def test_branches_write_into_the_concatenation(target, batch, tmp_path):
+    model = inception([conv("cat", "d", "v", pads=[1] * 4), relu("d", "output")])
+    assert copies(model, tmp_path, target=target, batch=batch) == []
+    assert verified_error(model, tmp_path, target=target, batch=batch) < 1e-5
+
+
+@pytest.mark.opencl
+def test_each_layer_of_a_dense_block_reads_all_features_so_far(tmp_path):
+    nodes, weights, features = [conv("input", "f0", "w0", pads=[1] * 4)], {"w0": random(4, 3, 3, 3)}, ["f0"]
+    for index in range(1, 4):
+        weights |= {f"scale{index}": random(4 * index, 1, 1), f"w{index}": random(4, 4 * index, 3, 3)}
+        if len(features) > 1:
+            nodes.append(concat(f"c{index}", *features))
+        source = f"c{index}" if len(features) > 1 else "f0"
+        nodes.append(helper.make_node("Mul", [source, f"scale{index}"], [f"m{index}"]))
+        nodes.append(relu(f"m{index}", f"r{index}"))
+        nodes.append(conv(f"r{index}", f"f{index}", f"w{index}", pads=[1] * 4))
+        features.append(f"f{index}")
+    nodes += [concat("all", *features), relu("all", "output")]
+    model = model_of(nodes, weights)
+    assert copies(model, tmp_path) == []
+    assert verified_error(model, tmp_path) < 1e-5
+
+
+@pytest.mark.opencl
+def test_what_cannot_be_written_in_place_is_copied_with_the_reason(tmp_path):
+    nodes = [
+        conv("input", "a", "s", pads=[1] * 4),
+        conv("a", "b", "w", pads=[1] * 4),
+        concat("first", "a", "b"),
+        relu("first", "r"),
+        concat("second", "r", "r", "input", "constant"),
+        relu("second", "output"),
+    ]
+    weights = {"s": random(6, 3, 3, 3), "w": random(6, 6, 3, 3), "constant": random(1, 2, 8, 8)}
+    model = model_of(nodes, weights)
+    reasons = " / ".join(copies(model, tmp_path))
+    for reason in (
+        "it lies in another concatenation already",
+        "it is the network's input",
+        "it is a constant",
+        "a kernel would read and write the same memory",
+    ):
+        assert reason in reasons
+    assert verified_error(model, tmp_path) < 1e-5
+
+
+@pytest.mark.opencl
+def test_a_concatenation_inside_another_and_one_that_is_the_output(tmp_path):
+    nodes = [
+        conv("input", "a", "s"),
+        conv("input", "b", "s"),
+        conv("input", "c", "t"),
+        concat("inner", "a", "b"),
+        concat("outer", "c", "inner"),
+        relu("outer", "d"),
+        concat("output", "d", "c"),
+    ]
+    model = model_of(nodes, {"s": random(4, 3, 3, 3), "t": random(3, 3, 3, 3)})
+    assert set(copies(model, tmp_path)) == {"concatenation: the network's output has rows of its own"}
+    assert verified_error(model, tmp_path, target="adreno640") < 1e-5
+
+
+@pytest.mark.opencl
+@pytest.mark.parametrize("axis", [0, 2, 3, -1])
+def test_other_axes_are_kernels(axis, tmp_path):
+    nodes = [conv("input", "a", "s"), relu("a", "b"), concat("c", "a", "b", axis=axis), relu("c", "output")]
+    assert verified_error(model_of(nodes, {"s": random(4, 3, 3, 3)}), tmp_path) < 1e-5
+
+
+@pytest.mark.opencl
+@pytest.mark.parametrize("target", TARGETS)
+def test_slices_and_splits_of_channels_cost_no_kernel(target, tmp_path):
+    first, bounds = cut("a", "x", 2, 6)
+    nodes = [
+        conv("input", "a", "s", pads=[1] * 4),
+        first,
+        conv("x", "b", "w", pads=[1] * 4),
+        helper.make_node("Split", ["b"], ["p", "q"], axis=1, num_outputs=2),
+        conv("q", "r", "v", pads=[1] * 4),
+        concat("output", "p", "r"),
+    ]
+    weights = {"s": random(8, 3, 3, 3), "w": random(6, 4, 3, 3), "v": random(3, 3, 3, 3), **bounds}
+    model = model_of(nodes, weights)
+    steps = compile_model(model, tmp_path, target=target, batch=2).steps
+    kinds = [step.kind for step in steps]
+    assert kinds.count("conv") == 3
+    assert len(kinds) == 7  # halos, the input's copy, three convolutions, two copies to the output
+    assert verified_error(model, tmp_path, target=target, batch=2) < 1e-5
+
+
+@pytest.mark.opencl
+def test_a_part_of_the_input_is_copied_and_odd_channels_are_gathered(tmp_path):
+    first, bounds = cut("input", "x", 1, 3)
+    second, others = cut("a", "y", 0, 6, 2)
+    nodes = [
+        first,
+        conv("x", "a", "s", pads=[1] * 4),
+        second,
+        conv("y", "output", "w", pads=[1] * 4),
+    ]
+    model = model_of(nodes, {"s": random(6, 2, 3, 3), "w": random(2, 3, 3, 3), **bounds, **others})
+    assert "a slice of the input, which has no halo" in copies(model, tmp_path)
+    assert verified_error(model, tmp_path) < 1e-5
+
+
+@pytest.mark.opencl
+def test_features_are_joined_in_place_too(tmp_path):
+    nodes = [
+        helper.make_node("GlobalAveragePool", ["input"], ["g"]),
+        helper.make_node("Flatten", ["g"], ["f"]),
+        helper.make_node("Gemm", ["f", "a"], ["x"]),
+        helper.make_node("Gemm", ["f", "b"], ["y"]),
+        concat("output", "x", "y"),
+    ]
+    model = model_of(nodes, {"a": random(3, 5), "b": random(3, 9)})
+    assert copies(model, tmp_path, batch=3) == []
+    assert verified_error(model, tmp_path, batch=3) < 1e-5
