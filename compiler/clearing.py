@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 
 from ..device.package_records import DTYPE_BYTES
+from .code_generation import build_kernels
+from .device_functions import with_layouts
 from .execution_plan import HaloClearing, MemoryPlan, place_weight
 from .half_storage import store_parameters
 from .layout import Layout
 from .lowered import LoweredNetwork, LoweredStep, Tensor
-from .opencl import build_kernels, with_layouts
 from .schedules.halo import clear_cells
 from .targets import Target
 
@@ -42,7 +43,7 @@ def insert_clearings(network: LoweredNetwork, plan: MemoryPlan, target: Target) 
 def _step(region: Tensor, table: Tensor, clearing: HaloClearing, target: Target) -> LoweredStep:
     function = with_layouts(clear_cells(clearing.cells.size, region.layout.elements), [None, None])
     stored = store_parameters(function, [region.dtype, table.dtype])
-    (kernel,) = build_kernels(stored, target.tvm_target(), name="clear_halos").kernels
+    (kernel,) = build_kernels(stored, target, name="clear_halos").kernels
     by_name = {"a0": region, "a1": table}
     return LoweredStep(
         kernel=kernel,

@@ -157,7 +157,7 @@ def _package(
     verification: tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]],
 ) -> Package:
     index = {tensor: number for number, tensor in enumerate(plan.tensors)}
-    kernels: dict[str, int] = {}
+    kernels: dict[str | bytes, int] = {}
     steps = []
     for step, info in zip(network.steps, infos, strict=True):
         kernel = kernels.setdefault(step.kernel.source, len(kernels))
@@ -177,6 +177,7 @@ def _package(
     given, expected = verification
     return Package(
         target=target.name,
+        backend=target.backend,
         arena_bytes=plan.arena_bytes,
         buffers=tuple(map(_buffer, plan.tensors, plan.offsets)),
         steps=tuple(steps),

@@ -1,4 +1,4 @@
-"""A fused PrimFunc becomes kernels: layer schedule, tensor layouts, OpenCL; equal functions are built once."""
+"""A fused PrimFunc becomes kernels: layer schedule, tensor layouts, code; equal functions are built once."""
 
 from __future__ import annotations
 
@@ -10,11 +10,12 @@ import tvm_ffi
 from tvm import s_tir, tirx
 from tvm.s_tir.schedule import SBlockRV, ScheduleError
 
+from .code_generation import KernelGroup, build_kernels
+from .device_functions import with_layouts
 from .errors import CompileError
 from .half_storage import store_parameters
 from .layout import Layout
 from .legalize import LAYER_ANNOTATION, Layer
-from .opencl import KernelGroup, build_kernels, with_layouts
 from .schedules.conv import schedule_conv
 from .schedules.epilogue import root_blocks
 from .schedules.generic import schedule_generic
@@ -63,7 +64,7 @@ class KernelBuilder:
             scheduled = self._schedule(schedule, unmarked, layer, anchor, layouts[-1], name)
             # Layouts and types come after the schedule: a private copy of a tensor must not inherit its own.
             stored = store_parameters(with_layouts(scheduled, layouts), dtypes)
-            self._built[key] = build_kernels(stored, self.target.tvm_target(), name=name)
+            self._built[key] = build_kernels(stored, self.target, name=name)
         return self._built[key], layer
 
     def _take_layer(self, schedule: s_tir.Schedule) -> tuple[Layer | None, SBlockRV | None]:

@@ -55,7 +55,8 @@ def _check_step(step: LoweredStep, target: Target) -> None:
         raise CompileError(
             f"{what} has work-groups of {items} work-items; {target.name} runs at most {target.max_work_group_size}"
         )
-    local = local_memory_bytes(step.kernel.source)
+    source = step.kernel.source
+    local = local_memory_bytes(source) if isinstance(source, str) else 0  # SPIR-V comes from text without any
     if local > target.local_memory_bytes:
         raise CompileError(
             f"{what} needs {local} bytes of local memory; {target.name} has {target.local_memory_bytes} a work-group"

@@ -1,6 +1,6 @@
 """A Relax module becomes a straight line of kernels over tensors.
 
-    decompose, fold -> legalize (`legalize`) -> fuse (TVM) -> per call: layouts, schedule, OpenCL (`opencl`)
+    decompose, fold -> legalize (`legalize`) -> fuse (TVM) -> per call: layouts, schedule, code (`code_generation`)
 
 Equal functions are built once. Reshapes of plain tensors and slices of channels become views and cost nothing; a
 concatenation is written by the kernels of its inputs (`concat_plan`).

@@ -1,7 +1,7 @@
-"""Targets: what a network is compiled for, by name (`adreno640`, `host-opencl`).
+"""Targets: what a network is compiled for, by name (`adreno640`, `adreno640-vulkan`, `host-opencl`).
 
-A target is not a device: a device is one phone or local OpenCL device by its id. Importing this module loads neither
-torch nor TVM; `Target.tvm_target` imports TVM when it is called.
+A target is not a device: a device is one phone or local OpenCL or Vulkan device by its id. Importing this module
+loads neither torch nor TVM; `Target.tvm_target` imports TVM when it is called.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 from dataclasses import dataclass, replace
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Final
 
 from ..device.precision import PRECISIONS, STORAGE_BYTES, Precision
 from ..device.specs import ADRENO_SPECS, AdrenoSpec
@@ -17,13 +17,18 @@ from ..device.specs import ADRENO_SPECS, AdrenoSpec
 if TYPE_CHECKING:
     import tvm
 
+    from ..device.devices import Backend
+
 __all__ = ["HostSpec", "Machine", "Target", "TargetError", "get_target", "list_targets"]
 
 
 KIB = 1024
 L2_REFERENCE = "adreno640"
-# CL_DEVICE_MAX_MEM_ALLOC_SIZE is a quarter of the memory on most drivers; 512 MiB is safe on all of these.
-MAX_BUFFER_BYTES = 512 * KIB * KIB
+# CL_DEVICE_MAX_MEM_ALLOC_SIZE is a quarter of the memory on most drivers; 512 MiB is safe on all of these. Vulkan's
+# maxStorageBufferRange is 128 MiB at least, and no more on lavapipe and on many phones.
+MAX_BUFFER_BYTES: Final = MappingProxyType({"opencl": 512 * KIB * KIB, "vulkan": 128 * KIB * KIB})
+# TVM emits no more than 128; maxPerStageDescriptorStorageBuffers of an Adreno 6xx is 24.
+MAX_ARGUMENTS: Final = MappingProxyType({"opencl": 128, "vulkan": 24})
 
 
 class TargetError(ValueError):
@@ -41,7 +46,7 @@ class Machine:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class HostSpec:
-    """A local OpenCL device on a CPU: nominal rates of a small two-core machine, not measured.
+    """A local device on a CPU: nominal rates of a small two-core machine, not measured.
 
     A modelled latency on this target orders candidates and says nothing of the machine at hand: bench measures it.
     """
@@ -65,18 +70,20 @@ class Target:
         local_memory_bytes: Local memory per work-group.
         constant_memory_bytes: Memory for constant buffers.
         max_buffer_bytes: Largest single buffer; larger weights are split.
+        max_arguments: Buffers that one kernel may take.
         machine: Rates for the latency model.
         precision: How weights and activations are stored; arithmetic is fp32 either way.
     """
 
     name: str
     description: str
-    backend: Literal["opencl"]
+    backend: Backend
     device_spec: AdrenoSpec | HostSpec
     max_work_group_size: int
     local_memory_bytes: int
     constant_memory_bytes: int
     max_buffer_bytes: int
+    max_arguments: int
     machine: Machine
     precision: Precision = "fp32"
 
@@ -85,8 +92,16 @@ class Target:
         """Bytes of one stored weight or activation."""
         return STORAGE_BYTES[self.precision]
 
+    @property
+    def has_long_addresses(self) -> bool:
+        """Whether addresses in kernels have 64 bits: fast on a CPU through OpenCL, emulated or absent elsewhere."""
+        return self.backend == "opencl" and isinstance(self.device_spec, HostSpec)
+
     def tvm_target(self) -> tvm.target.Target:
-        """The TVM target that kernels are generated for.
+        """The TVM target that functions are lowered for.
+
+        Vulkan has the same: the wheel of TVM cannot generate SPIR-V, and what it lowers for OpenCL names built-in
+        functions as `glsl` expects them.
 
         TVM's own figures for Adreno (256 threads, no local memory limit that fits) are wrong for the 6xx series.
         """
@@ -106,7 +121,7 @@ class Target:
 
 
 def list_targets() -> list[str]:
-    """Names of all targets, phones first, oldest first."""
+    """Names of all targets: those for OpenCL, then those for Vulkan, of each the phones first, oldest first."""
     return list(_TARGETS)
 
 
@@ -133,36 +148,43 @@ def _unknown(kind: str, name: str, known: list[str]) -> str:
     return f"unknown {kind} {name!r}{hint} known {kind}s: {', '.join(known)}"
 
 
-def _adreno_target(spec: AdrenoSpec) -> Target:
+def _adreno_target(spec: AdrenoSpec, backend: Backend) -> Target:
     # The L2 rate is measured on the 640 alone; caches run at the shaders' clock and grow with them.
     l2_gbps = spec.l2_gbps * spec.peak_gflops / ADRENO_SPECS[L2_REFERENCE].peak_gflops
+    language = {"opencl": "OpenCL", "vulkan": "Vulkan"}[backend]
     return Target(
-        name=spec.name,
-        description=f"Qualcomm Adreno {spec.name.removeprefix('adreno')} ({spec.soc}), OpenCL",
-        backend="opencl",
+        name=spec.name if backend == "opencl" else f"{spec.name}-{backend}",
+        description=f"Qualcomm Adreno {spec.name.removeprefix('adreno')} ({spec.soc}), {language}",
+        backend=backend,
         device_spec=spec,
         max_work_group_size=spec.max_work_group_size,
         local_memory_bytes=spec.local_memory_kb * KIB,
         constant_memory_bytes=spec.constant_memory_kb * KIB,
-        max_buffer_bytes=MAX_BUFFER_BYTES,
+        max_buffer_bytes=MAX_BUFFER_BYTES[backend],
+        max_arguments=MAX_ARGUMENTS[backend],
         machine=Machine(peak_gflops=spec.peak_gflops, l2_gbps=l2_gbps, dram_gbps=spec.dram_gbps),
     )
 
 
-def _host_target(spec: HostSpec) -> Target:
+def _host_target(spec: HostSpec, backend: Backend) -> Target:
+    what = {"opencl": "OpenCL device (PoCL on the CPU)", "vulkan": "Vulkan device (lavapipe on the CPU)"}[backend]
     return Target(
-        name="host-opencl",
-        description="a local OpenCL device (PoCL on the CPU): checks that results are right, predicts no phone",
-        backend="opencl",
+        name=f"host-{backend}",
+        description=f"a local {what}: checks that results are right, predicts no phone",
+        backend=backend,
         device_spec=spec,
         max_work_group_size=1024,
         local_memory_bytes=32 * KIB,
         constant_memory_bytes=64 * KIB,
-        max_buffer_bytes=MAX_BUFFER_BYTES,
+        max_buffer_bytes=MAX_BUFFER_BYTES[backend],
+        max_arguments=MAX_ARGUMENTS[backend],
         machine=Machine(peak_gflops=spec.peak_gflops, l2_gbps=spec.l2_gbps, dram_gbps=spec.dram_gbps),
     )
 
 
-_TARGETS: Final = MappingProxyType(
-    {target.name: target for target in (*map(_adreno_target, ADRENO_SPECS.values()), _host_target(HostSpec()))}
-)
+def _targets_of(backend: Backend) -> list[Target]:
+    return [*(_adreno_target(spec, backend) for spec in ADRENO_SPECS.values()), _host_target(HostSpec(), backend)]
+
+
+_BACKENDS: Final[tuple[Backend, ...]] = ("opencl", "vulkan")
+_TARGETS: Final = MappingProxyType({target.name: target for backend in _BACKENDS for target in _targets_of(backend)})

@@ -47,7 +47,7 @@ def kernel_key(package: Package, step_index: int) -> str:
     content = [
         package.backend,
         kernel.name,
-        kernel.source,
+        kernel.source if isinstance(kernel.source, str) else kernel.source.hex(),
         kernel.options,
         step.global_size,
         step.local_size,

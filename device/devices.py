@@ -3,7 +3,7 @@
 import difflib
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +12,8 @@ from .errors import CandidateError, DeviceError, NoDeviceError, RunnerBuildError
 from .precision import TOLERANCES
 
 __all__ = [
+    "HOW_TO_GET_A_DEVICE",
+    "Backend",
     "CandidateError",
     "Device",
     "DeviceError",
@@ -22,6 +24,14 @@ __all__ = [
     "TimingOptions",
     "open_device",
 ]
+
+HOW_TO_GET_A_DEVICE = (
+    "'pip install pyopencl pocl-binary-distribution' gives an OpenCL device on Linux x86-64, "
+    "'apt-get install mesa-vulkan-drivers libvulkan1' a Vulkan device on Debian and Ubuntu"
+)
+
+
+Backend = Literal["opencl", "vulkan"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,6 +54,11 @@ class DeviceInfo:
     local_memory_bytes: int
     has_fp16: bool
     fingerprint: str
+
+    @property
+    def backend(self) -> Backend:
+        """What packages must be compiled for to run here: the kind in its id."""
+        return cast(Backend, self.id.partition(":")[0])
 
     def to_dict(self) -> dict[str, Any]:
         """All fields as JSON values."""
@@ -112,7 +127,7 @@ def open_device(device_id: str) -> Device:
     Raises:
         DeviceError: If the id is unknown, with the known ones, or of a kind that this version cannot reach.
     """
-    from .local import LocalOpenCLDevice, probe_libraries
+    from .local import LocalDevice, probe_libraries
 
     kind = device_id.partition(":")[0]
     if kind == "adb":
@@ -120,17 +135,15 @@ def open_device(device_id: str) -> Device:
             f"device {device_id!r} is a phone: this version cannot reach phones over adb yet; "
             "compile for it, and measure on a local device (see 'act devices list')"
         )
-    if kind == "vulkan":
-        raise DeviceError(f"device {device_id!r}: this version runs OpenCL devices only (see 'act devices list')")
     reports = probe_libraries()
     known = {info.id: info for report in reports for info in report.devices}
     if device_id in known:
-        return LocalOpenCLDevice(known[device_id])
+        return LocalDevice(known[device_id])
     if not known:
         tried = "".join(f"\n{report.library.description}: {report.problem}" for report in reports)
         raise NoDeviceError(
-            f"unknown device {device_id!r}: there is no OpenCL device on this machine; "
-            f"'pip install pyopencl pocl-binary-distribution' gives one on Linux x86-64 (see 'act doctor'){tried}"
+            f"unknown device {device_id!r}: there is no OpenCL and no Vulkan device on this machine; "
+            f"{HOW_TO_GET_A_DEVICE} (see 'act doctor'){tried}"
         )
     near = difflib.get_close_matches(device_id, known, n=1)
     hint = f": did you mean {near[0]!r}?" if near else ":"

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .devices import CandidateError, Device, RawTiming, TimingOptions
-from .package_format import Package, read_package
+from .package_format import Package, PackageError, read_package
 from .precision import TOLERANCES, Precision, precision_advice
 
 
@@ -113,6 +113,7 @@ def measure(
     options = TimingOptions(
         runs=runs, warmup=warmup, max_seconds=max_seconds, profile_runs=profile_runs, tolerance=tolerance
     )
+    _check_backend(package, device)
     before = device.state()
     raw = _timed(path, package, device, options)
     p50, p90 = (float(value) for value in np.percentile(raw.single_ms, (50, 90)))
@@ -134,6 +135,14 @@ def measure(
         memory_bytes=raw.memory_bytes,
         state={"before": before, "after": device.state()},
     )
+
+
+def _check_backend(package: Package, device: Device) -> None:
+    if device.info.backend != package.backend:
+        raise PackageError(
+            f"a package for {package.target} ({package.backend}) cannot run on {device.id}, which takes "
+            f"{device.info.backend}: choose another device, or compile for host-{device.info.backend}"
+        )
 
 
 def _timed(path: Path, package: Package, device: Device, options: TimingOptions) -> RawTiming:
@@ -166,6 +175,7 @@ def run_inputs(package_path: Path | str, device: Device, inputs: NDArray[Any]) -
         PackageError, CandidateError, DeviceError: As for :func:`measure`.
     """
     package = read_package(package_path)
+    _check_backend(package, device)
     if len(package.inputs) != 1 or len(package.outputs) != 1:
         raise ValueError(
             f"{package_path} has {len(package.inputs)} inputs and {len(package.outputs)} outputs, not one each"

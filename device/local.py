@@ -1,7 +1,8 @@
-"""OpenCL devices of this machine, used through ``act-runner`` in a process of its own.
+"""OpenCL and Vulkan devices of this machine, used through ``act-runner`` in a process of its own.
 
 Their OpenCL comes from ``$ACT_OPENCL_LIBRARY`` where that is set, else from pip (PoCL beside pyopencl, found without
-importing it) and from the system. They prove that a package is correct; their milliseconds say nothing about a phone's.
+importing it) and from the system; their Vulkan from ``$ACT_VULKAN_LIBRARY``, else from the system. They prove that a
+package is correct; their milliseconds say nothing about a phone's.
 """
 
 import fcntl
@@ -21,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .cache import cache_folder
-from .devices import DeviceInfo, RawTiming, TimingOptions
+from .devices import Backend, DeviceInfo, RawTiming, TimingOptions
 from .errors import DeviceError, NoDeviceError
 from .precision import TOLERANCES
 from .runner import call_runner
@@ -32,30 +33,34 @@ _BUILD_TIMEOUT_S = 300.0  # a first run compiles every kernel
 
 
 @dataclass(frozen=True, kw_only=True)
-class OpenCLLibrary:
-    """One way to OpenCL: environment variables for the runner."""
+class DriverLibrary:
+    """One way to the devices of a backend: environment variables for the runner."""
 
+    backend: Backend
     description: str
     environment: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
 class LocalDeviceInfo(DeviceInfo):
-    """A local device and how the runner reaches it: library and index there."""
+    """A local device and how the runner reaches it: library and id there."""
 
-    library: OpenCLLibrary
-    index: int
-
-
-def find_libraries() -> list[OpenCLLibrary]:
-    """The OpenCL libraries to try, best first."""
-    chosen = os.environ.get("ACT_OPENCL_LIBRARY")
-    if chosen:
-        return [OpenCLLibrary(description=chosen)]
-    return [*_pip_libraries(), OpenCLLibrary(description="system")]
+    library: DriverLibrary
+    runner_id: str
 
 
-def _pip_libraries() -> list[OpenCLLibrary]:
+def find_libraries() -> list[DriverLibrary]:
+    """The libraries to try, those of OpenCL first, of each backend the best first."""
+    opencl, vulkan = (os.environ.get(name) for name in ("ACT_OPENCL_LIBRARY", "ACT_VULKAN_LIBRARY"))
+    found = [] if opencl else _pip_libraries()
+    return [
+        *found,
+        DriverLibrary(backend="opencl", description=opencl or "system OpenCL"),
+        DriverLibrary(backend="vulkan", description=vulkan or "system Vulkan"),
+    ]
+
+
+def _pip_libraries() -> list[DriverLibrary]:
     spec = importlib.util.find_spec("pyopencl")
     found = []
     for home in (spec.submodule_search_locations or []) if spec is not None else []:
@@ -64,15 +69,15 @@ def _pip_libraries() -> list[OpenCLLibrary]:
         search_path = ":".join(filter(None, (str(libraries), os.environ.get("LD_LIBRARY_PATH"))))
         for loader in sorted(libraries.glob("libOpenCL*.so*"))[:1]:
             variables = {"ACT_OPENCL_LIBRARY": str(loader), "PYOPENCL_HOME": home, "LD_LIBRARY_PATH": search_path}
-            found.append(OpenCLLibrary(description="pip: pyopencl", environment=variables))
+            found.append(DriverLibrary(backend="opencl", description="pip: pyopencl", environment=variables))
     return found
 
 
 @dataclass(frozen=True, kw_only=True)
 class LibraryReport:
-    """What one OpenCL library offers: its devices, or the problem with it."""
+    """What one library offers: its devices, or the problem with it."""
 
-    library: OpenCLLibrary
+    library: DriverLibrary
     devices: tuple[LocalDeviceInfo, ...] = ()
     problem: str | None = None
 
@@ -89,33 +94,38 @@ def probe_libraries() -> list[LibraryReport]:
     for library in find_libraries():
         environment = _environment(library.environment)
         try:
-            result = call_runner(runner, ["devices"], environment=environment, timeout_s=_LIST_TIMEOUT_S)
+            command = ["devices", library.backend]
+            result = call_runner(runner, command, environment=environment, timeout_s=_LIST_TIMEOUT_S)
         except DeviceError as error:
             reports.append(LibraryReport(library=library, problem=str(error)))
             continue
-        count = sum(len(report.devices) for report in reports)
+        count = sum(len(report.devices) for report in reports if report.library.backend == library.backend)
         found = [_describe(values, library) for values in result["devices"]]
         new = [info for info in found if info.fingerprint not in known]
         known |= {info.fingerprint for info in new}
-        named = tuple(replace(info, id=f"opencl:{count + index}") for index, info in enumerate(new))
+        named = tuple(replace(info, id=f"{library.backend}:{count + index}") for index, info in enumerate(new))
         reports.append(LibraryReport(library=library, devices=named))
     return reports
 
 
-def list_local_devices() -> list[LocalDeviceInfo]:
-    """All OpenCL devices, as ``opencl:0``, ``opencl:1``, …; empty where there is none.
+def list_local_devices(backend: str | None = None) -> list[LocalDeviceInfo]:
+    """The devices of this machine, as ``opencl:0``, ``opencl:1``, …, ``vulkan:0``, …; empty where there is none.
+
+    Args:
+        backend: Only its devices; by default all.
 
     Raises:
         RunnerBuildError: If the runner cannot be built.
     """
-    return [device for report in probe_libraries() for device in report.devices]
+    found = [device for report in probe_libraries() for device in report.devices]
+    return [device for device in found if backend in (None, device.backend)]
 
 
 def _environment(changes: Mapping[str, str]) -> dict[str, str]:
     return {**os.environ, **changes}
 
 
-def _describe(values: Mapping[str, Any], library: OpenCLLibrary) -> LocalDeviceInfo:
+def _describe(values: Mapping[str, Any], library: DriverLibrary) -> LocalDeviceInfo:
     identity = {key: values[key] for key in ("platform", "platform_version", "name", "vendor", "version", "driver")}
     host = (values["compute_units"], platform.machine(), _cpu_model() if values["type"] == "cpu" else "")
     digest = hashlib.sha256(json.dumps([identity, host], sort_keys=True).encode()).hexdigest()
@@ -134,7 +144,7 @@ def _describe(values: Mapping[str, Any], library: OpenCLLibrary) -> LocalDeviceI
         has_fp16=values["has_fp16"],
         fingerprint=digest[:16],
         library=library,
-        index=values["index"],
+        runner_id=values["id"],
     )
 
 
@@ -146,7 +156,7 @@ def _cpu_model() -> str:
     return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "")
 
 
-class LocalOpenCLDevice:
+class LocalDevice:
     """A device of this machine; every call is a process, so that a driver's crash is an error and not the end."""
 
     def __init__(self, info: LocalDeviceInfo) -> None:
@@ -154,7 +164,7 @@ class LocalOpenCLDevice:
 
     @property
     def id(self) -> str:
-        """``opencl:N``."""
+        """``opencl:N`` or ``vulkan:N``."""
         return self._info.id
 
     @property
@@ -218,7 +228,7 @@ class LocalOpenCLDevice:
 
     def _call(self, command: str, package: Path, *arguments: str, timeout_s: float) -> dict[str, Any]:
         environment = _environment(self._info.library.environment)
-        values = [command, str(package), "--device", str(self._info.index), *arguments]
+        values = [command, str(package), "--device", self._info.runner_id, *arguments]
         result = call_runner(build_runner(), values, environment=environment, timeout_s=timeout_s)
         found = result["device"]["name"], result["device"]["driver"]
         if found != (self._info.name, self._info.driver):

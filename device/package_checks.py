@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from . import package_records as records
-from .package_types import Buffer, Package, PackageError, Step
+from .package_types import Buffer, Kernel, Package, PackageError, Step
 
 _IDENTIFIER = re.compile(r"[A-Za-z_]\w*", re.ASCII)
 _ADVICE = "copy it again, or compile the network again"
@@ -99,9 +99,7 @@ def check_package(package: Package, *, origin: str) -> None:
             _check_buffer(index, buffer, package)
         _check_inputs_and_outputs(package)
         for index, kernel in enumerate(package.kernels):
-            if not _IDENTIFIER.fullmatch(kernel.name) or not kernel.source:
-                raise PackageError(f"kernel {index} needs a C identifier as name and a source, got {kernel.name!r}")
-            _check_texts(kernel.source, kernel.options)
+            _check_kernel(index, kernel, package.backend)
         for index, step in enumerate(package.steps):
             _check_step(index, step, package)
         _check_metadata(package)
@@ -125,6 +123,18 @@ def _check_texts(*texts: str) -> None:
     for text in texts:
         if "\0" in text:
             raise PackageError(f"a text holds a zero character: {text[:40]!r}")
+
+
+def _check_kernel(index: int, kernel: Kernel, backend: str) -> None:
+    if not _IDENTIFIER.fullmatch(kernel.name) or not kernel.source:
+        raise PackageError(f"kernel {index} needs a C identifier as name and a source, got {kernel.name!r}")
+    _check_texts(kernel.options)
+    if backend == "opencl":
+        if not isinstance(kernel.source, str):
+            raise PackageError(f"kernel {index} ({kernel.name}) has a source in bytes, OpenCL C is text")
+        _check_texts(kernel.source)
+    elif not isinstance(kernel.source, bytes) or len(kernel.source) % 4 or kernel.source[:4] != records.SPIRV_MAGIC:
+        raise PackageError(f"kernel {index} ({kernel.name}) is no SPIR-V: 32-bit words that begin with 0x07230203")
 
 
 def _check_buffer(index: int, buffer: Buffer, package: Package) -> None:

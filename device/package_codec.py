@@ -36,13 +36,33 @@ class _StringPool:
         return b"".join(self._chunks)
 
 
+class _ProgramPool:
+    """Programs of a package, each at a multiple of four bytes; a text with a zero behind it."""
+
+    def __init__(self) -> None:
+        self._data = bytearray()
+
+    def add(self, source: str | bytes) -> tuple[int, int]:
+        """Return (offset, length) of a program in the pool, both in bytes."""
+        offset, content = len(self._data), source if isinstance(source, bytes) else source.encode()
+        self._data += content + (b"" if isinstance(source, bytes) else b"\0")
+        self._data += bytes(-len(self._data) % 4)
+        return offset, len(content)
+
+    def data(self) -> bytes:
+        """The whole pool."""
+        return bytes(self._data)
+
+
 def encode(package: Package) -> bytes:
     """The file's bytes for a checked package."""
-    pool = _StringPool()
+    pool, programs = _StringPool(), _ProgramPool()
     target = pool.add(package.target)
     buffers = b"".join(_pack_buffer(buffer, pool) for buffer in package.buffers)
     kernels = b"".join(
-        struct.pack(records.KERNEL.format, *pool.add(kernel.name), *pool.add(kernel.source), *pool.add(kernel.options))
+        struct.pack(
+            records.KERNEL.format, *pool.add(kernel.name), *programs.add(kernel.source), *pool.add(kernel.options)
+        )
         for kernel in package.kernels
     )
     steps = bytearray()
@@ -57,6 +77,7 @@ def encode(package: Package) -> bytes:
     io = (*package.inputs, *package.outputs)
     contents = {
         "strings": pool.data(),
+        "programs": programs.data(),
         "buffers": buffers,
         "kernels": kernels,
         "steps": bytes(steps),
@@ -111,14 +132,19 @@ def decode_tables(header: dict[str, Any], sections: dict[str, bytes]) -> Package
     document = json.loads(sections["metadata"])
     if not isinstance(document, dict) or set(document) != {"preprocessing", "metadata"}:
         raise PackageError("its metadata is not the object that is expected")
+    backend = {code: name for name, code in records.BACKENDS.items()}[header["backend"]]
     return Package(
         target=reader.text(header["target_offset"], header["target_length"]),
-        backend={code: name for name, code in records.BACKENDS.items()}[header["backend"]],
+        backend=backend,
         arena_bytes=header["arena_bytes"],
         buffers=buffers,
         steps=tuple(reader.step(index, row) for index, row in enumerate(reader.rows(records.STEP, "steps"))),
         kernels=tuple(
-            Kernel(name=reader.text(*row[0:2]), source=reader.text(*row[2:4]), options=reader.text(*row[4:6]))
+            Kernel(
+                name=reader.text(*row[0:2]),
+                source=reader.program(row[2], row[3], backend),
+                options=reader.text(*row[4:6]),
+            )
             for row in reader.rows(records.KERNEL, "kernels")
         ),
         weights=sections["weights"],
@@ -150,6 +176,15 @@ class _Reader:
         if offset + length >= len(pool) or pool[offset + length] != 0:
             raise PackageError(f"text at {offset} of {length} bytes is outside the string table of {len(pool)} bytes")
         return pool[offset : offset + length].decode()
+
+    def program(self, offset: int, length: int, backend: str) -> str | bytes:
+        pool, is_text = self._sections["programs"], backend == "opencl"
+        if offset % 4 or offset + length + is_text > len(pool):
+            raise PackageError(f"program at {offset} of {length} bytes is misaligned or outside {len(pool)} bytes")
+        content = pool[offset : offset + length]
+        if is_text and pool[offset + length] != 0:
+            raise PackageError(f"source at {offset} of {length} bytes does not end with a zero")
+        return content.decode() if is_text else content
 
     def buffer(self, index: int, row: tuple[Any, ...]) -> Buffer:
         name_offset, name_length, role, dtype, storage, rank, alignment, offset, size_bytes, *shape = row

@@ -2,10 +2,11 @@
 
 The file is little-endian::
 
-    header | strings | buffers | kernels | steps | arguments | io | metadata | input | output | weights
+    header | strings | programs | buffers | kernels | steps | arguments | io | metadata | input | output | weights
 
 Each section starts at a multiple of 64 bytes. ``strings`` is a pool of UTF-8 texts, each followed by a zero byte;
-records point into it by offset and length. ``c_header`` turns the same declarations into the header that the C runtime
+records point into it by offset and length. ``programs`` holds what runs on the device, each at a multiple of 4 bytes:
+OpenCL C with a zero behind it, or SPIR-V. ``c_header`` turns the same declarations into the header that the C runtime
 is compiled against, so the two sides cannot drift apart.
 """
 
@@ -14,16 +15,18 @@ from dataclasses import dataclass
 from typing import Final
 
 MAGIC: Final = b"ACTPKG\r\n"  # the line ending shows a file that went through a text-mode copy
-FORMAT_VERSION: Final = 1
+FORMAT_VERSION: Final = 2
 SECTION_ALIGNMENT: Final = 64
 
-BACKENDS: Final = {"opencl": 1}
+BACKENDS: Final = {"opencl": 1, "vulkan": 2}
 ROLES: Final = {"input": 0, "output": 1, "weight": 2, "activation": 3}
 DTYPES: Final = {"float32": 0, "int32": 1, "float16": 2}
 DTYPE_BYTES: Final = {"float32": 4, "int32": 4, "float16": 2}
 STORAGE_BUFFER: Final = 0
+SPIRV_MAGIC: Final = b"\x03\x02\x23\x07"
 SECTIONS: Final = (
     "strings",
+    "programs",
     "buffers",
     "kernels",
     "steps",
@@ -121,8 +124,8 @@ KERNEL = Record(
     (
         ("name_offset", "I", 1),
         ("name_length", "I", 1),
-        ("source_offset", "I", 1),
-        ("source_length", "I", 1),
+        ("program_offset", "I", 1),
+        ("program_length", "I", 1),
         ("options_offset", "I", 1),
         ("options_length", "I", 1),
     ),

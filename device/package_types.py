@@ -45,10 +45,14 @@ class Buffer:
 
 @dataclass(frozen=True, kw_only=True)
 class Kernel:
-    """One program with one entry point ``name``; ``source`` is OpenCL C, ``options`` go to the device's compiler."""
+    """One program.
+
+    ``source`` is OpenCL C as text, with ``name`` as its one entry point, or SPIR-V as bytes, whose entry point is
+    always ``main``, as the package's backend asks. ``options`` go to the device's compiler (OpenCL only).
+    """
 
     name: str
-    source: str
+    source: str | bytes
     options: str = ""
 
 

@@ -112,7 +112,7 @@ def _deliver(
     """Files of the dense and of the compact network; the equality chain of the latter."""
     path = bench.folder.path
     inputs = probe_inputs(outcome.dense.input_shape, next(bench.search_part.in_order(4))[0]).numpy()
-    device = proving_device(bench.config.goal.device, bench.progress)
+    device = proving_device(bench.config.goal.device, target, bench.progress)
     delivered, checks = [], []
     names = (("checkpoints/dense.onnx", "checkpoints/dense.actpkg"), ("model.onnx", "model.actpkg"))
     for network, (onnx, package) in zip(_networks(outcome), names, strict=True):

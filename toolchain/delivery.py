@@ -83,15 +83,15 @@ def compile_checked(
     return Delivered(onnx=onnx, package=package, latency=stats, equality=(check,))
 
 
-def proving_device(asked: str | None, progress: Progress) -> Device | None:
-    """The device that was named, else the first local one, else None with a warning."""
+def proving_device(asked: str | None, target: Target, progress: Progress) -> Device | None:
+    """The device that was named, else the first local one for the target's packages, else None with a warning."""
     if asked is not None:
         return open_device(asked)
     try:
-        local = list_local_devices()
+        local = list_local_devices(target.backend)
         if local:
             return open_device(local[0].id)
-        problem = "no local OpenCL device"
+        problem = f"no local device for {target.backend} packages"
     except DeviceError as error:
         problem = str(error)
     progress.warn(f"the package is not run here: {problem} (see 'act doctor')")

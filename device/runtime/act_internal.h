@@ -4,6 +4,7 @@
 
 #include "act_package.h"
 #include "act_runtime.h"
+#include "act_spirv.h"
 
 typedef struct {
   const char *text; /* zero-terminated, inside the file's bytes */
@@ -11,7 +12,10 @@ typedef struct {
 } act_text;
 
 typedef struct {
-  act_text name, source, options;
+  act_text name, options;
+  const unsigned char *program; /* OpenCL C with a zero behind it, or SPIR-V */
+  size_t program_size;
+  act_spirv_interface interface; /* of SPIR-V */
 } act_kernel;
 
 struct act_package {

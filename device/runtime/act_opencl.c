@@ -87,7 +87,7 @@ const act_opencl *act_opencl_open(act_error *error) {
 static void describe(const act_opencl *cl, cl_platform_id platform, cl_device_id device, uint32_t index,
                      act_device_info *info) {
   memset(info, 0, sizeof *info);
-  info->index = index;
+  snprintf(info->id, sizeof info->id, "opencl:%u", index);
   ACT_TEXT(info->platform,
            cl->GetPlatformInfo(platform, CL_PLATFORM_NAME, sizeof info->platform, info->platform, NULL))
   ACT_TEXT(info->platform_version, cl->GetPlatformInfo(platform, CL_PLATFORM_VERSION, sizeof info->platform_version,
@@ -145,7 +145,7 @@ static uint32_t enumerate(const act_opencl *cl, cl_platform_id *platforms, cl_de
   return count;
 }
 
-act_status act_device_list(act_device_info **list, size_t *count, act_error *error) {
+act_status act_opencl_list(act_device_info **list, size_t *count, act_error *error) {
   cl_platform_id platforms[MAX_DEVICES];
   cl_device_id devices[MAX_DEVICES];
   *list = NULL;

@@ -105,7 +105,9 @@ typedef struct {
 /* The library's entry points; opened once and never closed (drivers do not survive dlclose). NULL with `error`. */
 const act_opencl *act_opencl_open(act_error *error);
 
-/* The handle of device `index` of act_device_list, with its description. */
+act_status act_opencl_list(act_device_info **devices, size_t *count, act_error *error);
+
+/* The handle of device `index` of act_opencl_list, with its description. */
 act_status act_opencl_device(const act_opencl *cl, uint32_t index, cl_device_id *device, act_device_info *info,
                              act_error *error);
 

@@ -50,7 +50,8 @@ static act_status check_header(act_package *package, act_error *error) {
                     (unsigned long long)header->file_bytes);
   if (act_crc32(0, package->data + sizeof *header, package->size - sizeof *header) != header->body_crc32)
     return act_fail(error, ACT_ERROR_PACKAGE, "altered: the contents' checksum does not match");
-  if (header->header_bytes != sizeof *header || header->backend != ACT_BACKEND_OPENCL)
+  if (header->header_bytes != sizeof *header ||
+      (header->backend != ACT_BACKEND_OPENCL && header->backend != ACT_BACKEND_VULKAN))
     return act_fail(error, ACT_ERROR_PACKAGE, "unknown header size %u or backend %u", header->header_bytes,
                     header->backend);
   return ACT_OK;
@@ -141,16 +142,50 @@ static act_status check_buffer(const act_package *package, uint32_t index, act_e
   return ACT_OK;
 }
 
+/* A program starts at a multiple of four bytes: SPIR-V is words. OpenCL C ends with a zero and holds no other. */
+static act_status check_program(act_package *package, const act_file_kernel *record, uint32_t index,
+                                act_error *error) {
+  const act_file_section *pool = &package->sections[ACT_SECTION_PROGRAMS];
+  act_kernel *kernel = &package->kernels[index];
+  bool is_text = package->header.backend == ACT_BACKEND_OPENCL;
+  if (record->program_length == 0 || record->program_offset % 4 != 0 ||
+      !in_range(record->program_offset, (uint64_t)record->program_length + is_text, pool->size))
+    return act_fail(error, ACT_ERROR_PACKAGE, "kernel %u: its program is empty, misaligned, or outside its section",
+                    index);
+  kernel->program = section(package, ACT_SECTION_PROGRAMS) + record->program_offset;
+  kernel->program_size = record->program_length;
+  if (is_text) {
+    if (memchr(kernel->program, 0, kernel->program_size + 1) != kernel->program + kernel->program_size)
+      return act_fail(error, ACT_ERROR_PACKAGE, "kernel %u: its source does not end with its only zero", index);
+    return ACT_OK;
+  }
+  const char *problem = act_spirv_read(kernel->program, kernel->program_size, &kernel->interface);
+  if (problem != NULL) return act_fail(error, ACT_ERROR_PACKAGE, "kernel %u: %s", index, problem);
+  return ACT_OK;
+}
+
 static act_status check_kernel(act_package *package, uint32_t index, act_error *error) {
   act_file_kernel record;
   memcpy(&record, section(package, ACT_SECTION_KERNELS) + (size_t)index * sizeof record, sizeof record);
   act_kernel *kernel = &package->kernels[index];
   if (!get_text(package, record.name_offset, record.name_length, &kernel->name) ||
-      !get_text(package, record.source_offset, record.source_length, &kernel->source) ||
       !get_text(package, record.options_offset, record.options_length, &kernel->options))
     return act_fail(error, ACT_ERROR_PACKAGE, "kernel %u: a text is outside the string table", index);
-  if (kernel->name.length == 0 || kernel->source.length == 0)
-    return act_fail(error, ACT_ERROR_PACKAGE, "kernel %u: no name or no source", index);
+  if (kernel->name.length == 0) return act_fail(error, ACT_ERROR_PACKAGE, "kernel %u: no name", index);
+  return check_program(package, &record, index, error);
+}
+
+/* Whether a step launches its SPIR-V program as that declares itself. */
+static act_status check_interface(const act_package *package, uint32_t index, act_error *error) {
+  const act_file_step *step = &package->steps[index];
+  const act_spirv_interface *interface = &package->kernels[step->kernel].interface;
+  if (interface->bindings != step->argument_count)
+    return act_fail(error, ACT_ERROR_PACKAGE, "step %u has %u arguments, its program takes %u", index,
+                    step->argument_count, interface->bindings);
+  for (int i = 0; i < 3; i++)
+    if (interface->local_size[i] != step->local_size[i])
+      return act_fail(error, ACT_ERROR_PACKAGE, "step %u: work-group size %u, its program declares %u", index,
+                      step->local_size[i], interface->local_size[i]);
   return ACT_OK;
 }
 
@@ -181,7 +216,7 @@ static act_status check_step(act_package *package, uint32_t index, act_error *er
   if (items > ACT_MAX_LOCAL_SIZE)
     return act_fail(error, ACT_ERROR_PACKAGE, "step %u: work-groups of %llu items, at most %u", index,
                     (unsigned long long)items, ACT_MAX_LOCAL_SIZE);
-  return ACT_OK;
+  return package->header.backend == ACT_BACKEND_VULKAN ? check_interface(package, index, error) : ACT_OK;
 }
 
 /* Checks one side of the interface: indices in range, of the right role, all of them, each once; sums their bytes. */

@@ -12,16 +12,16 @@
 #include <string.h>
 
 static const char usage[] =
-    "usage: act-runner devices | check PACKAGE | verify PACKAGE | time PACKAGE | run PACKAGE --input FILE --output FILE\n"
-    "  --device N       index in `act-runner devices` (0)\n"
+    "usage: act-runner devices opencl|vulkan | check PACKAGE | verify PACKAGE | time PACKAGE\n"
+    "       act-runner run PACKAGE --input FILE --output FILE\n"
+    "  --device ID      as `act-runner devices` lists them, of the package's backend (the first one)\n"
     "  --nonce TEXT     letters and digits that the result line repeats (0)\n"
     "  --tolerance X    largest relative error of the verification (0.001)\n"
     "  --warmup N, --warmup-ms X, --runs N, --bursts N, --burst-runs N, --profile N, --max-seconds X   for `time`\n"
     "  --input FILE     float32 inputs, one after another; --output FILE gets the outputs\n";
 
 typedef struct {
-  const char *command, *package, *nonce, *input, *output;
-  uint32_t device;
+  const char *command, *package, *backend, *device, *nonce, *input, *output;
   double tolerance;
   act_timing_options timing;
 } options_t;
@@ -94,7 +94,8 @@ static void add_field(json_t *json, const char *key, const char *text) {
 }
 
 static void add_device(json_t *json, const act_device_info *info) {
-  add(json, "{\"index\": %u", info->index);
+  add(json, "{\"id\": ");
+  add_text(json, info->id);
   add_field(json, "platform", info->platform);
   add_field(json, "platform_version", info->platform_version);
   add_field(json, "name", info->name);
@@ -111,10 +112,10 @@ static void add_device(json_t *json, const act_device_info *info) {
   add(json, ", \"has_fp16\": %s}", info->has_fp16 ? "true" : "false");
 }
 
-static act_status list_devices(json_t *json, act_error *error) {
+static act_status list_devices(const char *backend, json_t *json, act_error *error) {
   act_device_info *devices;
   size_t count;
-  act_status status = act_device_list(&devices, &count, error);
+  act_status status = act_device_list(backend, &devices, &count, error);
   if (status != ACT_OK) return status;
   add(json, ", \"devices\": [");
   for (size_t i = 0; i < count; i++) {
@@ -205,6 +206,7 @@ static act_status use_package(const options_t *options, json_t *json, act_error 
   act_package *package;
   act_status status = act_package_load(options->package, &package, error);
   if (status != ACT_OK) return status;
+  add_field(json, "backend", act_package_backend(package));
   add_field(json, "target", act_package_target(package));
   add(json, ", \"steps\": %zu, \"arena_bytes\": %llu, \"weight_bytes\": %llu", act_package_step_count(package),
       (unsigned long long)act_package_arena_bytes(package), (unsigned long long)act_package_weight_bytes(package));
@@ -235,7 +237,7 @@ static int parse_nonce(const char *text, const char **value) {
 
 static int parse_option(const char *name, const char *value, options_t *options) {
   act_timing_options *timing = &options->timing;
-  if (strcmp(name, "--device") == 0) return parse_count(value, &options->device);
+  if (strcmp(name, "--device") == 0) return (options->device = value) != NULL;
   if (strcmp(name, "--nonce") == 0) return parse_nonce(value, &options->nonce);
   if (strcmp(name, "--tolerance") == 0) return parse_real(value, &options->tolerance);
   if (strcmp(name, "--warmup") == 0) return parse_count(value, &timing->warmup_runs);
@@ -251,14 +253,15 @@ static int parse_option(const char *name, const char *value, options_t *options)
 }
 
 static int parse_options(int count, char **values, options_t *options) {
-  if (count < 2) return 0;
+  if (count < 3) return 0;
   options->command = values[1];
-  int next = 2, listing = strcmp(values[1], "devices") == 0, run = strcmp(values[1], "run") == 0;
-  if (!listing) {
+  int next = 3, run = strcmp(values[1], "run") == 0;
+  if (strcmp(values[1], "devices") == 0) {
+    options->backend = values[2];
+  } else {
     if (!run && strcmp(values[1], "check") != 0 && strcmp(values[1], "verify") != 0 && strcmp(values[1], "time") != 0)
       return 0;
-    if (count < 3) return 0;
-    options->package = values[next++];
+    options->package = values[2];
   }
   for (; next + 1 < count; next += 2)
     if (!parse_option(values[next], values[next + 1], options)) {
@@ -293,7 +296,8 @@ int main(int count, char **values) {
   }
   act_error error = {ACT_OK, ""};
   json_t json = {0}, fields = {0};
-  act_status status = options.package != NULL ? use_package(&options, &fields, &error) : list_devices(&fields, &error);
+  act_status status = options.package != NULL ? use_package(&options, &fields, &error)
+                                               : list_devices(options.backend, &fields, &error);
   add(&json, "{\"status\": \"%s\"", status_name(status));
   if (status != ACT_OK) {
     add_field(&json, "message", error.message);

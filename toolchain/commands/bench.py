@@ -25,14 +25,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("source", metavar="SOURCE", help="file.actpkg, file.onnx or run folder")
     parser.add_argument("--device", metavar="ID", help="see 'act devices' (default: the first local one)")
     parser.add_argument(
-        "--target", metavar="T", help="compile for it first (default: a package as it is, ONNX for host-opencl)"
+        "--target",
+        metavar="T",
+        help="compile for it first (default: a package as it is, ONNX for host-opencl, or host-vulkan if on vulkan:N)",
     )
     parser.add_argument("--precision", choices=PRECISIONS, help="compile in it first (default: fp32, or the package's)")
     parser.add_argument("--runs", type=positive, default=100, metavar="N", help="timed runs (default: 100)")
     parser.add_argument("--warmup", type=natural, default=10, metavar="N", help="runs before them (default: 10)")
     add_json(parser)
     parser.epilog = (
-        examples("act bench model.actpkg", "act bench runs/digits-resnet20 --device opencl:0 --runs 500")
+        examples(
+            "act bench model.actpkg",
+            "act bench runs/digits-resnet20 --device opencl:0 --runs 500",
+            "act bench model.onnx --device vulkan:0",
+        )
         + "\n\nA local device does not predict a phone: its milliseconds compare with its own only."
     )
 
@@ -43,7 +49,7 @@ def run(args: argparse.Namespace, progress: Progress) -> int:
 
     with tempfile.TemporaryDirectory(prefix="act-bench-") as folder:
         package = _package(args, Path(folder), progress)
-        device = choose_device(args.device)
+        device = choose_device(args.device, package)
         with progress.stage(f"measure {args.runs} runs"):
             stats = measure(package, device, runs=args.runs, warmup=args.warmup)
         values = {"source": args.source, **jsonable_dict(stats.to_dict())}
@@ -77,10 +83,15 @@ def _package(args: argparse.Namespace, folder: Path, progress: Progress) -> Path
     from ...compiler.compile import compile_onnx
     from ...compiler.targets import get_target
 
-    target = get_target(args.target or "host-opencl", precision=args.precision or "fp32")
+    target = get_target(args.target or _host_target(args.device), precision=args.precision or "fp32")
     onnx = onnx_of(args.source)
     with progress.stage(f"compile for {target.name}"):
         return compile_onnx(onnx, target, output=folder / "model.actpkg").path
+
+
+def _host_target(device_id: str | None) -> str:
+    """What an ONNX file is compiled for when no target is given: the kind of device that it is measured on."""
+    return "host-vulkan" if device_id is not None and device_id.startswith("vulkan:") else "host-opencl"
 
 
 def _kernel_names(package: Path) -> list[str]:

@@ -175,11 +175,16 @@ def check_names(config: CompressConfig, processes: int = 1) -> None:
     from ..search.strategies import make_strategy
     from ..solvers.base import rho_by_layer
 
-    get_target(config.goal.target, precision=config.goal.precision)
+    target = get_target(config.goal.target, precision=config.goal.precision)
     if config.goal.device is not None:
         from ...device.devices import open_device
 
-        open_device(config.goal.device)
+        device = open_device(config.goal.device)
+        if device.info.backend != target.backend:
+            raise ConfigError(
+                f"{device.id} runs {device.info.backend} packages, target {target.name} makes {target.backend} ones: "
+                "choose another --device or --target"
+            )
     train = config.train
     resolve_batch_parts(train.batch_parts, batch_size=train.batch_size, processes=processes)
     coupling = find_coupling(load_source(config, load_splits(config), allow_code=True).network)

@@ -38,6 +38,7 @@ def run(args: argparse.Namespace, progress: Progress) -> int:
 
 
 def _list(args: argparse.Namespace, progress: Progress) -> int:
+    from ...device.devices import HOW_TO_GET_A_DEVICE
     from ...device.local import list_local_devices
 
     devices = list_local_devices()
@@ -48,7 +49,7 @@ def _list(args: argparse.Namespace, progress: Progress) -> int:
         )  # fmt: skip
         return 0
     if not devices:
-        progress.warn("no device found; pip install pyopencl pocl-binary-distribution gives an OpenCL CPU device")
+        progress.warn(f"no device found: {HOW_TO_GET_A_DEVICE}")
         return 0
     print_table(("device", "name", "platform", "driver"), [(d.id, d.name, d.platform, d.driver) for d in devices])
     return 0
@@ -56,22 +57,24 @@ def _list(args: argparse.Namespace, progress: Progress) -> int:
 
 def _check(args: argparse.Namespace, progress: Progress) -> int:
     """Compile LeNet-5, run it on the device, compare with onnxruntime, time it."""
-    from ...device.devices import open_device
+    from ...device.devices import HOW_TO_GET_A_DEVICE, open_device
     from ...device.harness import measure
     from ...device.local import list_local_devices
 
     ids = [args.device] if args.device else [device.id for device in list_local_devices()]
     devices = [open_device(name) for name in ids]
     if not devices:
-        progress.warn("no device found; pip install pyopencl pocl-binary-distribution gives an OpenCL CPU device")
+        progress.warn(f"no device found: {HOW_TO_GET_A_DEVICE}")
         return 3
     results = []
     with tempfile.TemporaryDirectory(prefix="act-check-") as folder:
-        with progress.stage("compile a small network"):
-            package = _small_package(Path(folder))
+        packages = {}
+        for backend in dict.fromkeys(device.info.backend for device in devices):
+            with progress.stage(f"compile a small network for host-{backend}"):
+                packages[backend] = _small_package(Path(folder), backend)
         for device in devices:
             with progress.stage(f"run it on {device.id}"):
-                results.append(measure(package, device, runs=20, warmup=5))
+                results.append(measure(packages[device.info.backend], device, runs=20, warmup=5))
     if args.json:
         print_json([stats.to_dict() for stats in results])
         return 0
@@ -86,7 +89,7 @@ def _check(args: argparse.Namespace, progress: Progress) -> int:
     return 0
 
 
-def _small_package(folder: Path) -> Path:
+def _small_package(folder: Path, backend: str) -> Path:
     from ...compiler.compile import compile_onnx
     from ...compiler.targets import get_target
     from .export import export_checked
@@ -94,7 +97,8 @@ def _small_package(folder: Path) -> Path:
 
     model = folder / "model.onnx"
     export_checked(open_named("lenet5"), model, dense=False)
-    package: Path = compile_onnx(model, get_target("host-opencl"), output=folder / "model.actpkg").path
+    target = get_target(f"host-{backend}")
+    package: Path = compile_onnx(model, target, output=folder / f"{target.name}.actpkg").path
     return package
 
 

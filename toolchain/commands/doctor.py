@@ -122,17 +122,31 @@ def _runner() -> Finding:
 
 
 def _devices() -> Finding:
-    from ...device.devices import DeviceError
+    from ...device.devices import HOW_TO_GET_A_DEVICE, DeviceError
     from ...device.local import list_local_devices
 
-    advice = "pip install pyopencl pocl-binary-distribution gives an OpenCL CPU device"
+    advice = HOW_TO_GET_A_DEVICE
     try:
         devices = list_local_devices()
     except DeviceError as error:
         return Finding(name="devices", ok=False, found=str(error), advice=advice)
     if not devices:
-        return Finding(name="devices", ok=False, found="no OpenCL device", advice=advice)
+        return Finding(name="devices", ok=False, found="no OpenCL and no Vulkan device", advice=advice)
     return Finding(name="devices", ok=True, found=", ".join(f"{device.id} {device.name}" for device in devices))
+
+
+def _vulkan() -> Finding:
+    """Vulkan targets are optional: without a GLSL compiler only they are missing."""
+    from ...compiler.spirv import find_compiler, find_validator
+
+    compiler, validator = find_compiler(), find_validator()
+    if compiler is None:
+        advice = "pip install 'act-compress[vulkan]' gives one"
+        return Finding(
+            name="vulkan", ok=True, found="no GLSL compiler: Vulkan targets cannot be compiled", advice=advice
+        )
+    checked = f"checked by {validator}" if validator is not None else "not checked: no spirv-val"
+    return Finding(name="vulkan", ok=True, found=f"SPIR-V from {compiler}, {checked}")
 
 
 def _disk() -> Finding:
@@ -176,6 +190,7 @@ CHECKS: dict[str, Callable[[], Finding]] = {
     "tvm": _tvm,
     "runner": _runner,
     "devices": _devices,
+    "vulkan": _vulkan,
     "disk": _disk,
     "bf16": _bf16,
 }

@@ -109,7 +109,7 @@ def _open(args: argparse.Namespace, kind: Kind, data: "DataSplits") -> "Classifi
     if kind == "onnx":
         return OnnxClassifier(Path(args.source))
     if kind == "package":
-        return PackageClassifier(Path(args.source), choose_device(args.device))
+        return PackageClassifier(Path(args.source), choose_device(args.device, Path(args.source)))
     opened = open_network(args, data)
     return NetworkClassifier(opened.network, opened.preprocessing)
 

@@ -107,20 +107,23 @@ def onnx_of(source: str) -> Path:
     raise UsageError(f"{source} holds no ONNX file: give a file.onnx, or the folder of a finished run")
 
 
-def choose_device(device_id: str | None) -> "Device":
-    """Open a device by its id, or the first local one.
+def choose_device(device_id: str | None, package: Path) -> "Device":
+    """Open a device by its id, or the first local one that runs packages like this one.
 
     Raises:
         DeviceError: If there is none.
+        PackageError: If the package cannot be read.
     """
     from ...device.devices import DeviceError, open_device
     from ...device.local import list_local_devices
+    from ...device.package_format import read_package
 
     if device_id is not None:
         return open_device(device_id)
-    local = list_local_devices()
+    backend = read_package(package).backend
+    local = list_local_devices(backend)
     if not local:
-        raise DeviceError("there is no local OpenCL device; see 'act doctor' for what to install")
+        raise DeviceError(f"there is no local device for {backend} packages; see 'act doctor' for what to install")
     return open_device(local[0].id)
 
 

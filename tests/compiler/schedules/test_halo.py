@@ -1,6 +1,7 @@
 import pytest
+from act.compiler.code_generation import build_kernels
+from act.compiler.device_functions import with_layouts
 from act.compiler.layout import Layout
-from act.compiler.opencl import build_kernels, with_layouts
 from act.compiler.schedules.halo import clear_cells
 from act.compiler.targets import get_target
 
@@ -8,7 +9,7 @@ from act.compiler.targets import get_target
 @pytest.mark.parametrize(("cells", "items"), [(3, 3), (64, 64), (100, 128)])
 def test_one_work_item_per_cell(cells, items):
     function = with_layouts(clear_cells(cells, 500), [None, Layout(shape=(cells,))])
-    (kernel,) = build_kernels(function, get_target("host-opencl").tvm_target(), name="clear").kernels
+    (kernel,) = build_kernels(function, get_target("host-opencl"), name="clear").kernels
     assert kernel.global_size == (items, 1, 1)
     assert sorted(kernel.arguments) == ["a0", "a1"]
     assert ("if" in kernel.source) == (items > cells)

@@ -1,12 +1,13 @@
 import pytest
+from act.compiler.code_generation import build_kernels
+from act.compiler.device_functions import with_layouts
 from act.compiler.errors import CompileError
 from act.compiler.layout import Layout
-from act.compiler.opencl import build_kernels, with_layouts
 from act.compiler.schedules.generic import schedule_generic
 from act.compiler.targets import get_target
 from tvm import s_tir, te
 
-HOST, PHONE = (get_target(name).tvm_target() for name in ("host-opencl", "adreno640"))
+HOST, PHONE = (get_target(name) for name in ("host-opencl", "adreno640"))
 
 
 def shift():
@@ -60,6 +61,15 @@ def test_kernels_of_one_function_come_in_order_with_their_temporaries():
     assert first in group.kernels[0].arguments
     assert {first, second} <= set(group.kernels[1].arguments)
     assert "a1" in group.kernels[2].arguments
+
+
+def test_more_buffers_than_the_target_allows_are_refused():
+    inputs = [te.placeholder((8,), "float32", name=f"x{i}") for i in range(24)]
+    total = te.compute((8,), lambda i: sum(x[i] for x in inputs), name="total")
+    function = te.create_prim_func([*inputs, total])
+    assert len(built(function, [None] * 25, PHONE).kernels[0].arguments) == 25
+    with pytest.raises(CompileError, match=r"takes 25 buffers, host-vulkan allows 24"):
+        built(function, [None] * 25, get_target("host-vulkan"))
 
 
 def test_a_function_without_work_items_is_refused():
