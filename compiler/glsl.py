@@ -65,10 +65,7 @@ class _Writer:
         x, y, z = self.function.local_size
         header = ["#version 450"]
         if any("float16_t" in line for line in (*self.declarations, *self.lines)):
-            header += [
-                "#extension GL_EXT_shader_16bit_storage : require",
-                "#extension GL_EXT_shader_explicit_arithmetic_types_float16 : require",
-            ]
+            header.append("#extension GL_EXT_shader_16bit_storage : require")
         header.append(f"layout(local_size_x = {x}, local_size_y = {y}, local_size_z = {z}) in;")
         helpers = helper_functions(self.expressions.helpers)
         text = "\n".join([*header, *self.declarations, *helpers, "void main() {", *self.lines, "}", ""])
@@ -191,7 +188,7 @@ class _Writer:
             targets = (f"{storage.name}[{self.expressions.scalar(index)}]",)
             texts = [value.text]
         for target, text in zip(targets, texts, strict=True):
-            self.line(f"{target} = {text};")
+            self.line(f"{target} = {storage.stored(text)};")
 
     def _write_allocbuffer(self, node: tirx.AllocBuffer) -> None:
         buffer, type_ = node.buffer, glsl_type(str(node.buffer.ty.dtype))

@@ -64,6 +64,19 @@ class Storage:
     type: GlslType
     constant: bool
 
+    @property
+    def value_element(self) -> str:
+        """Element type of what is loaded: half floats exist in memory alone, where no device must compute in them."""
+        return "float" if self.type.element == "float16_t" else self.type.element
+
+    def loaded(self, text: str) -> str:
+        """GLSL of an element that is loaded."""
+        return f"float({text})" if self.type.element == "float16_t" else text
+
+    def stored(self, text: str) -> str:
+        """GLSL of a value that is stored."""
+        return f"float16_t({text})" if self.type.element == "float16_t" else text
+
 
 @dataclass
 class Expressions:
@@ -180,8 +193,7 @@ class Expressions:
         return Value(type_, (int_literal(int(expr.value)) + ("u" if type_.element == "uint" else ""),))
 
     def _visit_floatimm(self, expr: tirx.FloatImm) -> Value:
-        type_, text = type_of(expr), float_literal(float(expr.value))
-        return Value(type_, (text if type_.element == "float" else f"{type_.element}({text})",))
+        return Value(type_of(expr), (float_literal(float(expr.value)),))
 
     def _visit_max(self, expr: tirx.Max) -> Value:
         return self._binary(expr, "max({}, {})")
@@ -272,9 +284,9 @@ class Expressions:
             raise CompileError("a load of several vectors has no form in GLSL")
         if storage.type.lanes > 1:
             return self.vector_elements(storage, self.scalar(index))
-        type_ = GlslType(storage.type.element, lanes)
+        type_ = GlslType(storage.value_element, lanes)
         indices = [self.scalar(index)] if lanes == 1 else self.element_indices(index)
-        value = gather(type_, [f"{storage.name}[{text}]" for text in indices])
+        value = gather(type_, [storage.loaded(f"{storage.name}[{text}]") for text in indices])
         return self.shared(value) if storage.constant else value
 
     def vector_elements(self, storage: Storage, index: str) -> Value:
@@ -345,5 +357,6 @@ def _offset(base: str, count: int, part: int) -> str:
 
 
 def type_of(expr: tvm.ir.Expr) -> GlslType:
-    """The type of an expression."""
-    return glsl_type(str(expr.ty.dtype))
+    """The type of an expression; halves are floats as soon as they are loaded."""
+    type_ = glsl_type(str(expr.ty.dtype))
+    return type_.with_element("float") if type_.element == "float16_t" else type_

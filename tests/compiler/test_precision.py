@@ -16,7 +16,7 @@ from act.device.precision import TOLERANCES
 from onnx import helper
 
 from . import onnx_networks as networks
-from .kernel_check import TARGETS, compile_model, local_device, verified_error
+from .kernel_check import TARGETS, VULKAN_TARGETS, compile_model, local_device, verified_error
 from .onnx_networks import model_of, random
 from .schedules.test_conv import CASES
 from .schedules.test_linear import classifier
@@ -29,7 +29,7 @@ def half_error(model, folder, **options):
 
 
 @pytest.mark.opencl
-@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize("target", [*TARGETS, *VULKAN_TARGETS])
 @pytest.mark.parametrize("zero", [0.0, 0.7])
 def test_a_whole_network_is_close_to_onnxruntime(target, zero, tmp_path):
     error = half_error(residual_network(zero=zero), tmp_path, target=target)
