@@ -167,3 +167,17 @@ def test_features_are_joined_in_place_too(tmp_path):
     model = model_of(nodes, {"a": random(3, 5), "b": random(3, 9)})
     assert copies(model, tmp_path, batch=3) == []
     assert verified_error(model, tmp_path, batch=3) < 1e-5
+
+
+@pytest.mark.opencl
+def test_parts_of_a_reshaped_value_have_its_own_shape(tmp_path):
+    first, bounds = cut("f", "x", 32, 96)
+    nodes = [
+        helper.make_node("Relu", ["input"], ["r"]),
+        helper.make_node("Flatten", ["r"], ["f"]),
+        first,
+        helper.make_node("Neg", ["x"], ["y"]),
+        helper.make_node("Flatten", ["r"], ["g"]),
+        concat("output", "y", "g", "x"),
+    ]
+    assert verified_error(model_of(nodes, bounds), tmp_path, batch=2) == 0
