@@ -224,7 +224,8 @@ class _Line:
             )
         else:
             outputs = (self._home(variable),)
-        self._emit(function, (*inputs, *outputs), outputs, name)
+        reason = "the input has no halo for a convolution" if name == "copy" else "no weights"
+        self._emit(function, (*inputs, *outputs), outputs, name, reason)
         return outputs
 
     def _emit(

@@ -29,7 +29,8 @@ def cut(source, result, start, end, step=1):
 def copies(model, folder, **options):
     """Reasons of all copies but the one of the input, which has no halo."""
     steps = compile_model(model, folder, **options).steps
-    return [step.reason for step in steps if step.source_op == "copy" and step.reason != "no weights"]
+    found = [step.reason for step in steps if step.source_op == "copy"]
+    return [reason for reason in found if reason != "the input has no halo for a convolution"]
 
 
 def inception(tail):
