@@ -100,6 +100,7 @@ def _export(name: str, side: int, seed: int, file: Path) -> dict[str, Any]:
     began = time.perf_counter()
     model = models.get_model(name, weights=None, **arguments).eval()
     randomize_norms(model, seed)
+    _spread_weights(model, seed)
     parameters = sum(parameter.numel() for parameter in model.parameters())
     export_onnx(capture(model, (3, side, side)), file, preprocessing=None)
     seconds = time.perf_counter() - began
@@ -110,6 +111,22 @@ def _export(name: str, side: int, seed: int, file: Path) -> dict[str, Any]:
         "operators": dict(sorted(operators.items())),
         "export_seconds": seconds,
     }
+
+
+def _spread_weights(model: Any, seed: int) -> None:
+    """Scales that begin at almost nothing, heads of zeros and layer norms of ones would hide a mistake."""
+    import torch
+
+    generator = torch.Generator().manual_seed(seed)
+    for name, parameter in model.named_parameters():
+        if name.endswith("layer_scale"):
+            parameter.data.uniform_(0.1, 0.3, generator=generator)
+        elif parameter.ndim >= 2 and not parameter.any():
+            parameter.data.normal_(0, 0.05, generator=generator)
+    for module in model.modules():
+        if isinstance(module, torch.nn.LayerNorm):
+            module.weight.data.uniform_(0.5, 1.5, generator=generator)
+            module.bias.data.uniform_(-0.2, 0.2, generator=generator)
 
 
 def _check_target(file: Path, target: str, device: Any, images: Any, expected: Any) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from functools import partial
 from tvm import relax
 
 from .activation_layouts import CHANNEL_AXIS, CONCAT, VIEW_OPERATORS, channel_slice, split_axis
+from .legalize_broadcast import BROADCASTS, legalize_broadcast
 from .legalize_context import LAYER_ANNOTATION, Layer, LegalizeContext, default_legalization, weight_key
 from .legalize_conv import legalize_conv
 from .legalize_gather import legalize_take
@@ -43,6 +44,7 @@ class Legalizer(LegalizeContext):
             "relax.split": _keep_channel_parts,
             "relax.strided_slice": _keep_channel_slices,
             **dict.fromkeys(VIEW_OPERATORS, _keep),
+            **dict.fromkeys(BROADCASTS, legalize_broadcast),
         }
 
 

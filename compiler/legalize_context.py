@@ -20,6 +20,7 @@ from .targets import Target
 __all__ = [
     "FLOAT_BYTES",
     "LAYER_ANNOTATION",
+    "OUT_ELEMENTWISE_FUSABLE",
     "Layer",
     "LegalizeContext",
     "call_te",

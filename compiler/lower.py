@@ -15,10 +15,18 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import tvm
-from tvm import relax, te, tirx
+from tvm import relax, tirx
 
 from ..device.precision import STORAGE_DTYPES
-from .activation_layouts import CONCAT, VIEW_OPERATORS, ActivationLayouts, channel_slice, find_layouts, split_axis
+from .activation_layouts import (
+    CONCAT,
+    VIEW_OPERATORS,
+    ActivationLayouts,
+    channel_slice,
+    find_layouts,
+    split_axis,
+    static_shape,
+)
 from .concat_plan import ConcatPlan, plan_concats
 from .errors import CompileError, UnsupportedOpError
 from .kernels import KernelBuilder
@@ -27,6 +35,7 @@ from .legalize import Legalizer
 from .legalize_gather import find_tables
 from .lowered import LoweredNetwork, LoweredStep, Tensor
 from .passes.half_range import require_half_range
+from .schedules.copy import copy_function
 from .targets import Target
 
 __all__ = ["LoweredNetwork", "LoweredStep", "Tensor", "lower"]
@@ -136,7 +145,7 @@ class _Line:
             return self._split(value)
         first = channel_slice(value)
         if first is not None:
-            return (self._part(self._single(value.args[0]), 1, first, _shape(value.ty)[1]),)
+            return (self._part(self._shaped(value.args[0]), 1, first, _shape(value.ty)[1]),)
         raise UnsupportedOpError(f"operator {name!r} has no kernel and no lowering in TVM")
 
     def _view(self, call: relax.Call, variable: relax.Var, output: Tensor | None) -> Tensor:
@@ -152,21 +161,29 @@ class _Line:
         """The whole; its inputs are there already, but for those that the plan has copied."""
         whole, axis, start = self._home(variable), split_axis(call) or 0, 0
         for index, item in enumerate(call.args[0].fields):
-            source = self._single(item)
-            part = whole.part(axis, start, source.layout.shape[axis])
+            source, size = self._single(item), static_shape(item)[axis]
+            part = whole.part(axis, start, size)
             if source.buffer is not part.buffer or source.layout.lead != part.layout.lead:
                 reason = self.plan.reasons.get((variable, index), "its kernel writes elsewhere")
                 self._copy(source, part, f"concatenation: {reason}")
-            start += source.layout.shape[axis]
+            start += size
         return whole
 
     def _split(self, call: relax.Call) -> tuple[Tensor, ...]:
-        source, axis, start, parts = self._single(call.args[0]), split_axis(call) or 0, 0, []
+        source, axis, start, parts = self._shaped(call.args[0]), split_axis(call) or 0, 0, []
         for field_type in call.ty.fields:
             size = _shape(field_type)[axis]
             parts.append(self._part(source, axis, start, size))
             start += size
         return tuple(parts)
+
+    def _shaped(self, expr: relax.Expr) -> Tensor:
+        """The tensor of a value, with the value's own shape: a reshape shares the tensor that it looks at."""
+        source, shape = self._single(expr), static_shape(expr)
+        if source.layout.shape == shape:
+            return source
+        layout = Layout(shape=shape, slack=source.layout.slack)
+        return Tensor(name=source.name, role=source.role, dtype=source.dtype, layout=layout, whole=source)
 
     def _part(self, source: Tensor, axis: int, start: int, size: int) -> Tensor:
         """A part of a tensor; of the input, which has no halo, a copy of that part."""
@@ -197,17 +214,9 @@ class _Line:
 
     def _copy(self, source: Tensor, destination: Tensor, reason: str = "the network's output is plain rows") -> None:
         """A kernel that copies element by element in row-major order, whatever both layouts are."""
-        shape, target_shape = source.layout.shape, destination.layout.shape
-        x = te.placeholder(shape, "int32" if source.dtype == "int32" else "float32", name="x")
-
-        def element(*index: tvm.ir.Expr) -> tvm.ir.Expr:
-            flat: Any = 0
-            for position, size in zip(index, target_shape, strict=True):
-                flat = flat * size + position
-            return x[tuple(_unravel(flat, shape))]
-
-        y = te.compute(target_shape, element if shape != target_shape else lambda *i: x[i], name="copy")
-        self._emit(te.create_prim_func([x, y]), (source, destination), (destination,), "copy", reason)
+        computed = "int32" if source.dtype == "int32" else "float32"
+        function = copy_function(source.layout.shape, destination.layout.shape, computed)
+        self._emit(function, (source, destination), (destination,), "copy", reason)
 
     def _call(self, variable: relax.Var, call: relax.Call, output: Tensor | None) -> tuple[Tensor, ...]:
         function_name, arguments = call.args[0], call.args[1]
@@ -223,7 +232,8 @@ class _Line:
             )
         else:
             outputs = (self._home(variable),)
-        self._emit(function, (*inputs, *outputs), outputs, name)
+        reason = "the input has no halo for a convolution" if name == "copy" else "no weights"
+        self._emit(function, (*inputs, *outputs), outputs, name, reason)
         return outputs
 
     def _emit(
@@ -300,11 +310,3 @@ class _Line:
 
 def _shape(type_: relax.TensorType) -> tuple[int, ...]:
     return tuple(int(size) for size in type_.shape)
-
-
-def _unravel(flat: tvm.ir.Expr, shape: tuple[int, ...]) -> list[tvm.ir.Expr]:
-    index: list[tvm.ir.Expr] = []
-    for axis in range(len(shape) - 1, -1, -1):
-        index.insert(0, te.indexmod(flat, shape[axis]) if axis else flat)
-        flat = te.indexdiv(flat, shape[axis])
-    return index

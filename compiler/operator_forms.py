@@ -87,7 +87,17 @@ def _pool(node: onnx.NodeProto, facts: GraphFacts) -> str | None:
     rank = len(facts.shapes.get(node.input[0], (0, 0, 0, 0)))
     if rank != 4:
         return f"only 2-D pooling, of (N, C, H, W), is supported; this one reads {rank} dimensions"
+    if node_attribute(node, "ceil_mode", 0) and _has_empty_windows(node, facts):
+        return "in ceil mode its last windows lie outside of the image: choose other pads, or leave ceil_mode out"
     return _first_output_only(node, facts)
+
+
+def _has_empty_windows(node: onnx.NodeProto, facts: GraphFacts) -> bool:
+    """Whether a window begins beyond the image: onnx counts it in the shape, runtimes do not."""
+    before, after = facts.shapes.get(node.input[0], ()), facts.shapes.get(node.output[0], ())
+    strides, pads = node_attribute(node, "strides", [1, 1]), node_attribute(node, "pads", [0] * 4)
+    sizes = zip(before[2:], after[2:], strides, pads[:2], strict=False)
+    return any((count - 1) * stride >= size + pad for size, count, stride, pad in sizes)
 
 
 def _batch_norm(node: onnx.NodeProto, facts: GraphFacts) -> str | None:

@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 from tvm import s_tir, te, tirx
 from tvm.ir import Expr
-from tvm.s_tir.schedule import SBlockRV
+from tvm.s_tir.schedule import SBlockRV, ScheduleError
 
 from ..layer_shape import LayerShape
 from .epilogue import inline_epilogue
@@ -138,6 +138,7 @@ def schedule_conv(sch: s_tir.Schedule, acc: SBlockRV, tile: Tile, *, row: int) -
     out = inline_epilogue(sch, acc)
     n, f, i, j, *reduction = sch.get_loops(acc)
     padded_width, filters = int(sch.get(j).extent), int(sch.get(f).extent)
+    _check_output(sch, out, (int(sch.get(i).extent), padded_width))
     tiles = int(sch.get(i).extent) * (padded_width // tile.pixels)
     items_x = work_group(tiles, tile.work_items)
     items_y = largest_divisor(filters // tile.filters, max(1, tile.work_items // items_x))
@@ -166,3 +167,10 @@ def schedule_conv(sch: s_tir.Schedule, acc: SBlockRV, tile: Tile, *, row: int) -
     if width == padded_width:
         return sch.mod["main"]
     return fill_rows(sch.mod["main"], sch.get(out).name_hint, sch.get(out_pixel).loop_var, width)
+
+
+def _check_output(sch: s_tir.Schedule, out: SBlockRV, extent: tuple[int, int]) -> None:
+    """Refuse a fusion whose result is larger than the convolution's."""
+    shape = [int(size) for size in sch.get(out).writes[0].source.shape]
+    if len(shape) != 4 or shape[2] != extent[0] or shape[3] > extent[1]:
+        raise ScheduleError(f"a result of shape {shape} is not the convolution's")

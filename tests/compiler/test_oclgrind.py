@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from act.device.package_format import Buffer, Kernel, Package, Step, write_package
 from act.device.runner import call_runner
 from act.device.runtime.build import build_runner
 from onnx import helper
@@ -29,18 +30,18 @@ def oclgrind():
     return program, found[0]
 
 
-def check(model, folder, target):
-    """Run the verification input; returns what oclgrind logged."""
+def log_of(package, folder, *, tolerance=1e-4):
+    """Run a package's verification input; returns what oclgrind logged."""
     program, library = oclgrind()
-    package, log = compile_model(model, folder, target=target).path, folder / "log"
+    log = folder / "log"
     options = ["--check-api", "--data-races", "--max-errors", "20", "--log", str(log)]
     result = call_runner(
         Path(program),
-        [*options, str(build_runner()), "verify", str(package), "--device", "0"],
+        [*options, str(build_runner()), "verify", str(package), "--device", "0", "--tolerance", repr(tolerance)],
         environment={**os.environ, "ACT_OPENCL_LIBRARY": str(library)},
         timeout_s=110,
     )
-    assert result["verified_error"] < 1e-4
+    assert result["device"]["platform"] == "Oclgrind"
     return log.read_text() if log.is_file() else ""
 
 
@@ -108,4 +109,37 @@ def everything_else():
 @pytest.mark.parametrize("target", TARGETS)
 @pytest.mark.parametrize("network", [convolutions, everything_else])
 def test_kernels_are_clean(network, target, tmp_path):
-    assert check(network(), tmp_path, target) == ""
+    assert log_of(compile_model(network(), tmp_path, target=target).path, tmp_path) == ""
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_the_sample_has_every_template(target, tmp_path):
+    steps = compile_model(convolutions(), tmp_path, target=target).steps
+    assert {step.kind for step in steps} == {"conv", "depthwise", "linear", "pool", "elementwise"}
+    assert {step.lowering for step in steps} == {"dense", "column", "generic"}
+
+
+@pytest.mark.opencl
+@pytest.mark.parametrize(
+    ("statement", "found"), [("y[i] = x[i + 4096];", "Invalid read"), ("y[i / 2] = x[i];", "data race")]
+)
+def test_an_unclean_kernel_is_found(statement, found, tmp_path):
+    values = np.arange(1, 5, dtype=np.float32)[None]
+    source = f"__kernel void f(__global const float* x, __global float* y) {{ int i = get_global_id(0); {statement} }}"
+    package = Package(
+        target="host-opencl",
+        arena_bytes=2048,
+        buffers=(
+            Buffer(name="x", role="input", dtype="float32", shape=(1, 4), offset=0, size_bytes=16),
+            Buffer(name="y", role="output", dtype="float32", shape=(1, 4), offset=1024, size_bytes=16),
+        ),
+        kernels=(Kernel(name="f", source=source),),
+        steps=(Step(kernel=0, arguments=(0, 1), global_size=(4, 1, 1), local_size=(4, 1, 1)),),
+        weights=b"",
+        inputs=(0,),
+        outputs=(1,),
+        verification_input=values,
+        verification_output=values,
+    )
+    write_package(tmp_path / "p.actpkg", package)
+    assert found in log_of(tmp_path / "p.actpkg", tmp_path, tolerance=10.0)

@@ -71,6 +71,12 @@ def test_types_that_do_not_fit_are_named(tmp_path):
     assert "'Cast' (node 'half')" in refused(tmp_path, [cast], outputs=outputs)
 
 
+def test_windows_outside_of_the_image(tmp_path):
+    attributes = {"kernel_shape": [3, 3], "strides": [3, 3], "pads": [1] * 4, "ceil_mode": 1}
+    node = helper.make_node("AveragePool", ["input"], ["output"], name="p", **attributes)
+    assert "AveragePool 'p': in ceil mode its last windows lie outside" in refused(tmp_path, [node])
+
+
 def test_training_mode(tmp_path):
     weights = {name: np.ones(3, np.float32) for name in ("s", "b", "m", "v")}
     node = helper.make_node(

@@ -31,14 +31,19 @@ def test_operators_with_two_results(tmp_path):
 
 
 @pytest.mark.opencl
-def test_squeeze_and_excitation(tmp_path):
+@pytest.mark.parametrize("target", ["host-opencl", "adreno640"])
+@pytest.mark.parametrize("gate", ["Sigmoid", "HardSigmoid"])
+def test_squeeze_and_excitation(gate, target, tmp_path):
     nodes = [
         helper.make_node("GlobalAveragePool", ["c"], ["g"]),
         helper.make_node("Conv", ["g", "v"], ["h"]),
-        helper.make_node("Sigmoid", ["h"], ["s"]),
+        helper.make_node(gate, ["h"], ["s"]),
         helper.make_node("Mul", ["c", "s"], ["output"]),
     ]
-    assert verified_error(model(*nodes, v=random(6, 6, 1, 1)), tmp_path, target="adreno640") < 1e-5
+    network = model(*nodes, v=random(6, 6, 1, 1))
+    kinds = [step.kind for step in compile_model(network, tmp_path, target=target).steps]
+    assert kinds == ["elementwise", "elementwise", "conv", "pool", "conv", "elementwise"]  # halos and a copy first
+    assert verified_error(network, tmp_path, target=target) < 1e-5
 
 
 def test_elementwise_chains_are_one_kernel(tmp_path):
@@ -88,3 +93,14 @@ def test_activations(target, tmp_path):
     assert kinds.count("conv") == len(ACTIVATIONS) + 1
     assert kinds.count("elementwise") == 3  # halos, the input's copy, the negation
     assert verified_error(network, tmp_path, target=target) < 1e-5
+
+
+@pytest.mark.opencl
+def test_one_map_spread_over_all_channels(tmp_path):
+    """Spatial attention."""
+    nodes = [
+        helper.make_node("Conv", ["c", "v"], ["h"], pads=[1, 1, 1, 1]),
+        helper.make_node("Sigmoid", ["h"], ["s"]),
+        helper.make_node("Mul", ["s", "c"], ["output"]),
+    ]
+    assert verified_error(model(*nodes, v=random(1, 6, 3, 3)), tmp_path) < 1e-5
