@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from act.device.package_format import Buffer, Kernel, Package, Step, write_package
+from act.device.precision import TOLERANCES
 from act.device.runner import call_runner
 from act.device.runtime.build import build_runner
 from onnx import helper
@@ -37,7 +38,7 @@ def log_of(package, folder, *, tolerance=1e-4):
     options = ["--check-api", "--data-races", "--max-errors", "20", "--log", str(log)]
     result = call_runner(
         Path(program),
-        [*options, str(build_runner()), "verify", str(package), "--device", "0", "--tolerance", repr(tolerance)],
+        [*options, str(build_runner()), "verify", str(package), "--device", "opencl:0", "--tolerance", repr(tolerance)],
         environment={**os.environ, "ACT_OPENCL_LIBRARY": str(library)},
         timeout_s=110,
     )
@@ -107,9 +108,11 @@ def everything_else():
 
 @pytest.mark.opencl
 @pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize("precision", ["fp32", "fp16"])
 @pytest.mark.parametrize("network", [convolutions, everything_else])
-def test_kernels_are_clean(network, target, tmp_path):
-    assert log_of(compile_model(network(), tmp_path, target=target).path, tmp_path) == ""
+def test_kernels_are_clean(network, precision, target, tmp_path):
+    package = compile_model(network(), tmp_path, target=target, precision=precision).path
+    assert log_of(package, tmp_path, tolerance=TOLERANCES[precision]) == ""
 
 
 @pytest.mark.parametrize("target", TARGETS)
