@@ -223,12 +223,14 @@ def _preprocessing(path: Path, metadata: dict[str, str]) -> dict[str, Any] | Non
 def _to_relax(model: onnx.ModelProto) -> tvm.IRModule:
     from tvm.relax.frontend.onnx import from_onnx
 
+    from .passes.clip_bounds import inline_clip_bounds
+
     # TVM warns about renamed inputs and prints failing operators; stdout belongs to the result.
     printed = io.StringIO()
     try:
         with warnings.catch_warnings(), contextlib.redirect_stdout(printed):
             warnings.simplefilter("ignore")
-            return from_onnx(model, keep_params_in_input=False)
+            return inline_clip_bounds(from_onnx(model, keep_params_in_input=False))
     except Exception as error:  # TVM raises its own types, AssertionError and KeyError among others
         detail = printed.getvalue().strip().partition(", with inputs")[0]
         raise CompileError(f"TVM cannot translate this network: {_first_line(error)} {detail}".strip()) from error
