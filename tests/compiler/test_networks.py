@@ -24,7 +24,7 @@ def convnext(models):
 
 
 def densenet(models):
-    return models.DenseNet(growth_rate=4, block_config=(2, 3), num_init_features=8, bn_size=2, num_classes=10)
+    return models.DenseNet(growth_rate=4, block_config=(2, 2), num_init_features=8, bn_size=2, num_classes=10)
 
 
 def efficientnet(models):
@@ -57,7 +57,7 @@ def mobilenet_v3(models):
 
 
 def regnet(models):
-    parameters = models.regnet.BlockParams([1, 2], [16, 24], [8, 12], [1.0, 1.0], [2, 2], 0.25)
+    parameters = models.regnet.BlockParams([1, 1], [16, 24], [8, 12], [1.0, 1.0], [2, 2], 0.25)
     return models.RegNet(parameters, num_classes=10, stem_width=8)
 
 
@@ -66,7 +66,7 @@ def resnext(models):
 
 
 def shufflenet(models):
-    return models.ShuffleNetV2([2, 2, 2], [8, 16, 24, 32, 40], num_classes=10)
+    return models.ShuffleNetV2([2, 1, 1], [8, 16, 24, 32, 40], num_classes=10)
 
 
 def squeezenet(models):
