@@ -243,7 +243,9 @@ def _compiled() -> str:
             if "error" in result:
                 cells.append(result["error"][:120])
                 continue
-            verdict = f"{result['difference']:.0e}" + ("" if result["difference"] <= found["tolerance"] else " DIFFERS")
+            difference = result.get("difference")
+            verdict = "not run" if difference is None else f"{difference:.0e}"
+            verdict += " DIFFERS" if difference is not None and difference > found["tolerance"] else ""
             cells.append(f"{verdict}, {result['steps']} kernels, {result['compile_seconds']:.0f} s")
         rows.append(cells)
     note = (

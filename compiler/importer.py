@@ -233,7 +233,11 @@ def _to_relax(model: onnx.ModelProto) -> tvm.IRModule:
             return inline_clip_bounds(from_onnx(model, keep_params_in_input=False))
     except Exception as error:  # TVM raises its own types, AssertionError and KeyError among others
         detail = printed.getvalue().strip().partition(", with inputs")[0]
-        raise CompileError(f"TVM cannot translate this network: {_first_line(error)} {detail}".strip()) from error
+        nodes = [node_label(node) for node in model.graph.node if node.op_type in detail.split()]
+        named = f" (of {', '.join(nodes[:3])}{', …' if len(nodes) > 3 else ''})" if nodes else ""
+        raise CompileError(
+            f"TVM cannot translate this network: {_first_line(error)} {detail}{named}".strip()
+        ) from error
 
 
 def _first_line(error: BaseException) -> str:

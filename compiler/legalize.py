@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
+import tvm
 from tvm import relax
 
 from .activation_layouts import CHANNEL_AXIS, CONCAT, VIEW_OPERATORS, channel_slice, split_axis
@@ -22,7 +23,7 @@ from .legalize_gather import legalize_take
 from .legalize_linear import legalize_matmul
 from .legalize_pool import legalize_adaptive_pool, legalize_mean, legalize_pool
 
-__all__ = ["LAYER_ANNOTATION", "Layer", "Legalizer", "weight_key"]
+__all__ = ["LAYER_ANNOTATION", "Layer", "Legalizer", "has_computed_weights", "weight_key"]
 
 
 @dataclass
@@ -46,6 +47,16 @@ class Legalizer(LegalizeContext):
             **dict.fromkeys(VIEW_OPERATORS, _keep),
             **dict.fromkeys(BROADCASTS, legalize_broadcast),
         }
+
+
+def has_computed_weights(module: tvm.IRModule) -> bool:
+    """Whether a convolution or a product has a weight that is not a constant yet."""
+    values = (binding.value for block in module["main"].body.blocks for binding in block.bindings)
+    return any(
+        value.op.name in ("relax.nn.conv2d", "relax.matmul") and not isinstance(value.args[1], tvm.ir.GenericConst)
+        for value in values
+        if isinstance(value, relax.Call) and isinstance(value.op, tvm.ir.Op)
+    )
 
 
 def _keep(_: relax.BlockBuilder, call: relax.Call) -> relax.Expr:

@@ -1,6 +1,6 @@
 """Arithmetic that spreads the small result of a layer over a larger value stays apart from that layer's kernel.
 
-    conv (N, C, 1, 1) -> sigmoid -> * x (N, C, H, W)   =>   one kernel for the layer with its sigmoid, one for the product
+    conv (N, C, 1, 1) -> sigmoid -> * x (N, C, H, W)   =>   the layer with its sigmoid, then the product
 
 TVM would fuse the product too (squeeze and excitation), and a work-item that has one filter would do its whole plane.
 """

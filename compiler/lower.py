@@ -31,7 +31,7 @@ from .concat_plan import ConcatPlan, plan_concats
 from .errors import CompileError, UnsupportedOpError
 from .kernels import KernelBuilder
 from .layout import Layout
-from .legalize import Legalizer
+from .legalize import Legalizer, has_computed_weights
 from .legalize_gather import find_tables
 from .lowered import LoweredNetwork, LoweredStep, Tensor
 from .passes.half_range import require_half_range
@@ -58,7 +58,7 @@ def lower(module: tvm.IRModule, target: Target, *, names: dict[str, list[str]]) 
     passes = relax.transform
     with tvm.ir.transform.PassContext(opt_level=3, config={"relax.FuseOps.max_depth": MAX_FUSED}):
         module = tvm.ir.transform.Sequential([passes.DecomposeOpsForInference(), passes.CanonicalizeBindings()])(module)
-        if _has_computed_weights(module):  # it compiles every operator on constants, so it is not done for nothing
+        if has_computed_weights(module):  # it compiles every operator on constants, so it is not done for nothing
             module = passes.FoldConstant()(module)
         main = module["main"]
         legalizer = Legalizer(
@@ -82,16 +82,6 @@ def lower(module: tvm.IRModule, target: Target, *, names: dict[str, list[str]]) 
     builder = KernelBuilder(target=target, layers=legalizer.layers)
     plan = plan_concats(module["main"])
     return _Line(module, legalizer.layouts, builder, plan, storage=STORAGE_DTYPES[target.precision]).run()
-
-
-def _has_computed_weights(module: tvm.IRModule) -> bool:
-    """Whether a convolution or a product has a weight that is not a constant yet."""
-    values = (binding.value for block in module["main"].body.blocks for binding in block.bindings)
-    return any(
-        value.op.name in ("relax.nn.conv2d", "relax.matmul") and not isinstance(value.args[1], tvm.ir.GenericConst)
-        for value in values
-        if isinstance(value, relax.Call) and isinstance(value.op, tvm.ir.Op)
-    )
 
 
 @dataclass
@@ -246,7 +236,10 @@ class _Line:
     ) -> None:
         layouts = tuple(None if tensor.layout.is_plain else tensor.layout for tensor in tensors)
         dtypes = tuple(tensor.dtype for tensor in tensors)
-        group, layer = self.builder.build(function, layouts, dtypes, name)
+        try:
+            group, layer = self.builder.build(function, layouts, dtypes, name)
+        except CompileError as error:
+            raise CompileError(f"{error}; it comes {self._place()}") from error
         by_name = {f"a{index}": tensor for index, tensor in enumerate(tensors)}
         for temporary in group.temporaries:
             by_name[temporary.name] = Tensor(
@@ -271,6 +264,11 @@ class _Line:
                     reason=reason,
                 )
             )
+
+    def _place(self) -> str:
+        """Where in the network the next step is: TVM keeps no names, but layers with weights have theirs."""
+        layer = next((step.layer for step in reversed(self.steps) if step.layer is not None), None)
+        return "before the first layer" if layer is None else f"after layer {layer.shape.name!r}"
 
     def _single(self, expr: relax.Expr) -> Tensor:
         tensors = self._tensors(expr)

@@ -2,8 +2,8 @@
 
 import numpy as np
 import pytest
-from act.compiler.errors import OnnxInputError, UnsupportedOpError
-from act.compiler.importer import load_onnx
+from act.compiler.errors import CompileError, OnnxInputError, UnsupportedOpError
+from act.compiler.importer import import_onnx, load_onnx
 from onnx import TensorProto, helper
 
 from . import onnx_networks as networks
@@ -89,6 +89,17 @@ def test_images_too_small_for_the_network(tmp_path):
     nodes = [helper.make_node("Conv", ["input", "w"], ["output"], name="big")]
     message = refused(tmp_path, nodes, {"w": networks.random(2, 3, 11, 11)})
     assert "big" in message or "contradict" in message
+
+
+def test_a_form_that_only_tvm_refuses_is_named_too(tmp_path):
+    nodes = [
+        helper.make_node("Relu", ["input"], ["r"]),
+        helper.make_node("Gelu", ["r"], ["output"], name="g", approximate="roughly"),
+    ]
+    model = networks.model_of(nodes, {}, outputs=[networks.value("output", ["batch", 3, 8, 8])])
+    model.opset_import[0].version = 20
+    with pytest.raises(CompileError, match=r"cannot translate this network: .*Gelu 'g'"):
+        import_onnx(networks.save(model, tmp_path / "network.onnx"))
 
 
 @pytest.mark.parametrize(
