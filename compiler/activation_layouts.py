@@ -32,6 +32,9 @@ VIEW_OPERATORS = ("relax.reshape", "relax.flatten", "relax.squeeze", "relax.expa
 CONCAT = "relax.concat"
 CHANNEL_AXIS = 1
 
+# Vulkan loads vectors from addresses that are multiples of them; OpenCL from any.
+VECTOR_ELEMENTS = 4
+
 Shape = tuple[int, ...]
 
 
@@ -41,11 +44,16 @@ class ActivationLayouts:
 
     halos: dict[Shape, tuple[int, int]]
     rows: dict[Shape, int]
+    align: int = 1
 
     def of(self, shape: Shape) -> Layout:
         """Layout of an activation that a kernel writes."""
         return Layout(
-            shape=shape, halo=self.halos.get(shape, (0, 0)), row=self.rows.get(shape, 0), slack=SLACK_ELEMENTS
+            shape=shape,
+            halo=self.halos.get(shape, (0, 0)),
+            row=self.rows.get(shape, 0),
+            slack=SLACK_ELEMENTS,
+            align=self.align,
         )
 
 
@@ -99,6 +107,7 @@ def find_layouts(module: tvm.IRModule, target: Target) -> ActivationLayouts:
         rows={
             shape: row for shape, row in rows.items() if wishes.find(shape) not in wishes.viewed or any(halos[shape])
         },
+        align=VECTOR_ELEMENTS if target.backend == "vulkan" else 1,
     )
 
 

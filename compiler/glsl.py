@@ -1,6 +1,9 @@
 """A device function becomes GLSL 4.50: one compute program with its buffers as bindings in the order of its arguments.
 
     layout(std430, set = 0, binding = 0) readonly restrict buffer B0 { float a0[]; };
+    layout(std430, set = 0, binding = 0) readonly restrict buffer Q0 { vec4 a0_quads[]; };
+
+The second declaration is there where whole vectors are loaded or stored.
 
 Every TIR statement that our schedules and TVM's fused operators lower to has a form here; another is refused by name.
 """
@@ -17,7 +20,8 @@ from .device_functions import DeviceFunction, Sizes, walk
 from .errors import CompileError
 from .glsl_expressions import Expressions, Storage
 from .glsl_functions import helper_functions
-from .glsl_values import glsl_type
+from .glsl_quads import QUAD
+from .glsl_values import GlslType, glsl_type
 
 __all__ = ["GlslProgram", "glsl_program"]
 
@@ -51,6 +55,7 @@ class _Writer:
     function: DeviceFunction
     lines: list[str] = field(default_factory=list)
     declarations: list[str] = field(default_factory=list)
+    quads: dict[str, str] = field(default_factory=dict)
     depth: int = 1
     shared_bytes: int = 0
     expressions: Expressions = field(init=False)
@@ -62,6 +67,7 @@ class _Writer:
         self._declare_parameters()
         groups = self._declare_groups()
         self.statement(self.function.function.body)
+        self.declarations += [text for name, text in self.quads.items() if name in self.expressions.quads]
         x, y, z = self.function.local_size
         header = ["#version 450"]
         if any("float16_t" in line for line in (*self.declarations, *self.lines)):
@@ -89,14 +95,16 @@ class _Writer:
             if type_.lanes > 1:
                 raise CompileError(f"argument {name!r} has elements of {type_.lanes} lanes, one is expected")
             array = self.expressions.fresh(name)
-            storage = Storage(name=array, type=type_, constant=constant)
+            quads = self.expressions.fresh(f"{name}_quads")
+            elements = prod(int(size) for size in views[0].ty.shape)
+            storage = Storage(name=array, type=type_, constant=constant, quads=quads, elements=elements)
             for variable in (parameter, *views):
                 self.expressions.storages[variable] = storage
-            access = "readonly restrict" if constant else "restrict"
-            self.declarations.append(
-                f"layout(std430, set = 0, binding = {binding}) {access} buffer B{binding} "
-                f"{{ {type_.element} {array}[]; }};"
-            )
+            access = "readonly restrict buffer" if constant else "buffer"
+            layout = f"layout(std430, set = 0, binding = {binding}) {access}"
+            self.declarations.append(f"{layout} B{binding} {{ {type_.element} {array}[]; }};")
+            vector = GlslType(type_.element, QUAD).part_types[0]
+            self.quads[quads] = f"{layout} Q{binding} {{ {vector} {quads}[]; }};"
 
     def _declare_groups(self) -> Sizes:
         """Work-groups along x are spread over y where they are too many for one dimension."""
@@ -177,10 +185,12 @@ class _Writer:
         if len(node.indices) != 1:
             raise CompileError(f"a store with {len(node.indices)} indices has no form in GLSL")
         storage, (index,) = self.expressions.storage(node.buffer), node.indices
-        value = self.expressions.value(node.value)
+        value, lanes = self.expressions.value(node.value), 1
         if storage.type.lanes > 1:
             targets = self.expressions.vector_elements(storage, self.expressions.scalar(index)).parts
             texts = list(value.parts)
+        elif (quads := self.expressions.quad_vectors(storage, index, value.type)) is not None:
+            targets, texts, lanes = quads, list(value.parts), QUAD
         elif value.type.lanes > 1:
             targets = tuple(f"{storage.name}[{text}]" for text in self.expressions.element_indices(index))
             texts = self.expressions.named(value).elements()
@@ -188,7 +198,7 @@ class _Writer:
             targets = (f"{storage.name}[{self.expressions.scalar(index)}]",)
             texts = [value.text]
         for target, text in zip(targets, texts, strict=True):
-            self.line(f"{target} = {storage.stored(text)};")
+            self.line(f"{target} = {storage.stored(text, lanes)};")
 
     def _write_allocbuffer(self, node: tirx.AllocBuffer) -> None:
         buffer, type_ = node.buffer, glsl_type(str(node.buffer.ty.dtype))

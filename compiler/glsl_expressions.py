@@ -17,6 +17,7 @@ from tvm import tirx
 
 from .errors import CompileError
 from .glsl_functions import call_text
+from .glsl_quads import QUAD, Address, split_address, split_constant
 from .glsl_values import GlslType, Value, broadcast, float_literal, gather, glsl_type, int_literal, map_parts
 
 __all__ = ["Expressions", "Storage", "type_of"]
@@ -58,24 +59,28 @@ class Storage:
         name: In GLSL.
         type: Of one element of the TIR buffer, which may be a vector.
         constant: Whether the kernel never writes it.
+        quads: Name of its declaration as an array of vectors of four; None if it has none.
+        elements: Its length, where it has such a declaration.
     """
 
     name: str
     type: GlslType
     constant: bool
+    quads: str | None = None
+    elements: int = 0
 
     @property
     def value_element(self) -> str:
         """Element type of what is loaded: half floats exist in memory alone, where no device must compute in them."""
         return "float" if self.type.element == "float16_t" else self.type.element
 
-    def loaded(self, text: str) -> str:
-        """GLSL of an element that is loaded."""
-        return f"float({text})" if self.type.element == "float16_t" else text
+    def loaded(self, text: str, lanes: int = 1) -> str:
+        """GLSL of an element, or of a vector of them, that is loaded."""
+        return f"{GlslType('float', lanes).part_types[0]}({text})" if self.type.element == "float16_t" else text
 
-    def stored(self, text: str) -> str:
-        """GLSL of a value that is stored."""
-        return f"float16_t({text})" if self.type.element == "float16_t" else text
+    def stored(self, text: str, lanes: int = 1) -> str:
+        """GLSL of a value, or of a vector, that is stored."""
+        return f"{GlslType('float16_t', lanes).part_types[0]}({text})" if self.type.element == "float16_t" else text
 
 
 @dataclass
@@ -87,6 +92,7 @@ class Expressions:
         names: GLSL names of variables.
         storages: Arrays by their buffer or pointer variable.
         helpers: Functions that the program must define.
+        quads: Arrays of vectors that the program must declare.
         known: Names of loads in the open blocks, by their text, the innermost block last.
     """
 
@@ -94,6 +100,7 @@ class Expressions:
     names: dict[tvm.ir.Var, str] = field(default_factory=dict)
     storages: dict[tvm.ir.Var, Storage] = field(default_factory=dict)
     helpers: set[str] = field(default_factory=set)
+    quads: set[str] = field(default_factory=set)
     known: list[dict[str, str]] = field(default_factory=lambda: [{}])
     _count: int = 0
 
@@ -151,10 +158,12 @@ class Expressions:
     def element_indices(self, index: tvm.ir.Expr) -> list[str]:
         """Addresses of the elements that an index vector names."""
         if isinstance(index, tirx.Ramp):
-            base = self.shared(self.value(index.base)).text
+            rest, constant = split_constant(index.base)
+            base = self.shared(self.value(rest)).text
             stride, lanes = self.scalar(index.stride), int(index.lanes)
-            steps = (f"{lane} * {stride}" if not stride.isdigit() else str(lane * int(stride)) for lane in range(lanes))
-            return [base if step == "0" else f"{base} + {step}" for step in steps]
+            if stride.isdigit():
+                return [f"{base} + {constant + lane * int(stride)}" for lane in range(lanes)]
+            return [f"{base} + {constant} + {lane} * {stride}" for lane in range(lanes)]
         return self.named(self.value(index)).elements()
 
     def storage(self, variable: tvm.ir.Var) -> Storage:
@@ -285,9 +294,48 @@ class Expressions:
         if storage.type.lanes > 1:
             return self.vector_elements(storage, self.scalar(index))
         type_ = GlslType(storage.value_element, lanes)
+        quads = self._quad_load(storage, index, type_)
+        if quads is not None:
+            return quads
         indices = [self.scalar(index)] if lanes == 1 else self.element_indices(index)
-        value = gather(type_, [storage.loaded(f"{storage.name}[{text}]") for text in indices])
-        return self.shared(value) if storage.constant else value
+        texts = [storage.loaded(f"{storage.name}[{text}]") for text in indices]
+        if storage.constant:  # each element by itself: vectors of neighbours overlap
+            texts = [self.shared(Value(type_.with_lanes(1), (text,))).text for text in texts]
+            return self.shared(gather(type_, texts))
+        return gather(type_, texts)
+
+    def _quad_load(self, storage: Storage, index: tvm.ir.Expr, type_: GlslType) -> Value | None:
+        """A load from a buffer that is not written, as elements of whole vectors, where the address allows it."""
+        if not storage.constant:
+            return None
+        vectors = self.quad_vectors(storage, index, type_)
+        if vectors is not None:
+            return self.shared(Value(type_, tuple(storage.loaded(text, QUAD) for text in vectors)))
+        address = split_address(index)
+        # A vector around one element must not reach beyond the buffer.
+        if address is None or type_.lanes > 1 or storage.elements % QUAD:
+            return None
+        number, lane = divmod(address.constant, QUAD)
+        text = storage.loaded(self._quad(storage, address, number), QUAD)
+        return Value(type_, (self.shared(Value(type_.with_lanes(QUAD), (text,))).lane(lane),))
+
+    def quad_vectors(self, storage: Storage, index: tvm.ir.Expr, type_: GlslType) -> tuple[str, ...] | None:
+        """Whole vectors that are just the elements of an index vector; None if they are none, or may not be."""
+        neighbours = isinstance(index, tirx.Ramp) and isinstance(index.stride, tirx.IntImm) and int(index.stride) == 1
+        if storage.quads is None or not neighbours or type_.lanes % QUAD:
+            return None
+        address = split_address(index.base)
+        if address is None or address.constant % QUAD:
+            return None
+        first = address.constant // QUAD
+        return tuple(self._quad(storage, address, first + part) for part in range(type_.lanes // QUAD))
+
+    def _quad(self, storage: Storage, address: Address, number: int) -> str:
+        assert storage.quads is not None
+        self.quads.add(storage.quads)
+        terms = " + ".join(self.scalar(term) for term in address.terms)
+        base = self.shared(Value(GlslType("int"), (f"(({terms}) >> 2)",))).text if terms else "0"
+        return f"{storage.quads}[{base} + {number}]"
 
     def vector_elements(self, storage: Storage, index: str) -> Value:
         """Element of an array of vectors: its parts lie side by side."""

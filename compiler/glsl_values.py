@@ -48,6 +48,10 @@ class GlslType:
         """GLSL's name of each part's type."""
         return tuple(self.element if lanes == 1 else f"{_VECTORS[self.element]}{lanes}" for lanes in self.part_lanes)
 
+    def with_lanes(self, lanes: int) -> GlslType:
+        """The same element type in another number."""
+        return GlslType(self.element, lanes)
+
     def with_element(self, element: str) -> GlslType:
         """The same length of another element type."""
         return GlslType(element, self.lanes)

@@ -31,12 +31,14 @@ class Layout:
         halo: Zero rows and columns around each ``(H, W)`` plane; ``(0, 0)`` for other ranks.
         row: Least elements from one row to the next; what lies behind a row is halo.
         slack: Elements behind the last one that may be read.
+        align: Rows with a halo begin at multiples of this many elements.
     """
 
     shape: tuple[int, ...]
     halo: tuple[int, int] = (0, 0)
     row: int = 0
     slack: int = 0
+    align: int = 1
 
     @property
     def is_plain(self) -> bool:
@@ -46,7 +48,8 @@ class Layout:
     @property
     def pitch(self) -> int:
         """Elements from one row to the next."""
-        return max(self.shape[-1] + self.halo[1], self.row)
+        pitch = max(self.shape[-1] + self.halo[1], self.row)
+        return pitch if pitch == self.shape[-1] else self._aligned(pitch)
 
     @property
     def strides(self) -> tuple[int, ...]:
@@ -60,7 +63,10 @@ class Layout:
     @property
     def lead(self) -> int:
         """Elements before the first one."""
-        return 0 if self.is_plain else self.halo[0] * self.pitch + self.halo[1]
+        return 0 if self.is_plain else self._aligned(self.halo[0] * self.pitch + self.halo[1])
+
+    def _aligned(self, elements: int) -> int:
+        return -(-elements // self.align) * self.align
 
     @property
     def elements(self) -> int:

@@ -13,7 +13,7 @@ from .activation_layouts import static_shape
 from .layer_shape import LayerShape
 from .legalize_context import FLOAT_BYTES, Layer, LegalizeContext, call_te, default_legalization, pair
 from .schedules.conv import ConvTask, column_conv, column_offsets, dense_conv, pack_weight
-from .schedules.tile import choose_tile, is_gpu
+from .schedules.tile import choose_tile, depthwise_tile, is_gpu
 from .select import choose_lowering
 from .zero_columns import kept_columns
 
@@ -55,6 +55,8 @@ def _emit(
     choice = choose_lowering(shape, context.target)
     batch = static_shape(data)[0]
     tile = choose_tile(shape.c_out, shape.output_hw, batch, context.target, groups=_tile_groups(shape))
+    if shape.kind == "depthwise":
+        tile = depthwise_tile(tile, context.target)
     task = ConvTask(shape=shape, tile=tile, padding=pair(call.attrs.padding), batch=batch)
     attrs = context.add(Layer(kind="conv", shape=shape, choice=choice, tile=tile, batch=batch))
     matrix = values.reshape(values.shape[0], -1)

@@ -157,6 +157,8 @@ def schedule_conv(sch: s_tir.Schedule, acc: SBlockRV, tile: Tile, *, row: int) -
     sch.unroll(f_lane)
     sch.unroll(out_filter)
     sch.decompose_reduction(acc, reduction[0])
+    if tile.whole_rows and len(reduction) > 1:
+        sch.unroll(reduction[-1])
     width = int(sch.get(out).writes[0].source.shape[-1])
     if width != padded_width and row < padded_width:
         sch.unroll(out_pixel)

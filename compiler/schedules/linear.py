@@ -19,7 +19,7 @@ from tvm.s_tir.schedule import SBlockRV
 
 from ..targets import Target
 from .epilogue import inline_epilogue
-from .tile import is_gpu, work_group
+from .tile import has_lanes, is_gpu, work_group
 
 __all__ = ["LinearTile", "choose_linear_tile", "linear", "pack_linear_weight", "schedule_linear"]
 
@@ -37,6 +37,8 @@ class LinearTile:
 def choose_linear_tile(features: int, target: Target) -> LinearTile:
     """Several vectors at once hide a CPU's latency; a GPU has other work-items for that."""
     vectors, lanes, most_items = (1, 4, 64) if is_gpu(target) else (min(4, -(-features // 8)), 8, 4)
+    if has_lanes(target):
+        most_items = 8
     items = work_group(-(-features // (vectors * lanes)), most_items)
     block = vectors * lanes * (items if is_gpu(target) else 1)
     return LinearTile(vectors=vectors, lanes=lanes, work_items=items, block=block)

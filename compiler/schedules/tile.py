@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ..targets import HostSpec, Target
 
-__all__ = ["Tile", "choose_tile", "is_gpu", "largest_divisor", "work_group"]
+__all__ = ["Tile", "choose_tile", "depthwise_tile", "has_lanes", "is_gpu", "largest_divisor", "work_group"]
+
+DEPTHWISE_FILTERS = 4
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -17,21 +19,49 @@ class Tile:
         filters: Output channels per work-item.
         pixels: Neighbouring pixels of a row per work-item, one vector.
         work_items: Work-items per work-group, at most.
+        whole_rows: Whether a row of the kernel is written out, so that pixels that its positions share are loaded once.
     """
 
     filters: int
     pixels: int
     work_items: int
+    whole_rows: bool = False
 
     def __post_init__(self) -> None:
         if min(self.filters, self.pixels, self.work_items) < 1:
             raise ValueError(f"every size of a tile must be at least 1, got {self}")
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Rule:
+    """What a kind of device wants: limits of a tile, work-items that fill it, and what a vector costs beside lanes."""
+
+    pixels: int
+    filters: int
+    sums: int
+    enough: int
+    work_items: int
+    vector_cost: int
+
+
+# On a CPU a narrow vector costs as much as a wide one; on a GPU each lane counts.
+_GPU = _Rule(pixels=4, filters=8, sums=32, enough=768, work_items=64, vector_cost=1)
+_CPU = _Rule(pixels=8, filters=16, sums=128, enough=4, work_items=16, vector_cost=64)
+_CPU_LANES = _Rule(pixels=8, filters=64, sums=256, enough=16, work_items=8, vector_cost=64)
+
+
+def _rule(target: Target) -> _Rule:
+    if is_gpu(target):
+        return _GPU
+    return _CPU_LANES if has_lanes(target) else _CPU
+
+
 def choose_tile(filters: int, output_hw: tuple[int, int], batch: int, target: Target, *, groups: int = 1) -> Tile:
     """The largest register tile that leaves enough work-items to fill the device.
 
-    A CPU device wants wide vectors and few work-items; a GPU wants float4 and a work-item for every lane.
+    A CPU device wants wide vectors and few work-items; a GPU wants float4 and a work-item for every lane. A Vulkan
+    device on a CPU (lavapipe) runs eight work-items in the lanes of a register, each of which loads on its own: it
+    wants few loads for many multiply-adds, which is the largest tile.
 
     Args:
         filters: Output channels.
@@ -41,18 +71,16 @@ def choose_tile(filters: int, output_hw: tuple[int, int], batch: int, target: Ta
         groups: Of a grouped convolution: all filters of a tile are of one group, so that they share their input.
     """
     height, width = output_hw
-    gpu = is_gpu(target)
-    widest, most_filters, enough = (4, 8, 768) if gpu else (8, 16, 4)
-    # On a CPU a narrow vector costs as much as a wide one; on a GPU each lane's work counts.
-    cost_of_vector = 1 if gpu else 64
-    pixels = min((1, 2, 4, 8)[: widest.bit_length()], key=lambda v: (-(-width // v) * (v + cost_of_vector), v))
+    gpu, rule = is_gpu(target), _rule(target)
+    pixels = min((1, 2, 4, 8)[: rule.pixels.bit_length()], key=lambda v: (-(-width // v) * (v + rule.vector_cost), v))
+    most_filters = min(rule.filters, rule.sums // pixels)
     while True:
         if groups == 1:
             tile_filters = -(-filters // -(-filters // most_filters))
         else:
             tile_filters = largest_divisor(filters // groups, most_filters)
         work_items = batch * -(-filters // tile_filters) * height * -(-width // pixels)
-        if work_items >= enough or (most_filters <= 4 and pixels == 1):
+        if work_items >= rule.enough or (most_filters <= 4 and pixels == 1):
             break
         if most_filters > 4:
             most_filters //= 2
@@ -60,12 +88,24 @@ def choose_tile(filters: int, output_hw: tuple[int, int], batch: int, target: Ta
             pixels //= 2
         else:
             break
-    return Tile(filters=tile_filters, pixels=pixels, work_items=64 if gpu else 16)
+    return Tile(filters=tile_filters, pixels=pixels, work_items=rule.work_items)
+
+
+def depthwise_tile(tile: Tile, target: Target) -> Tile:
+    """The tile of a depthwise convolution, whose filters share no pixel: on lanes, few filters and whole rows."""
+    if not has_lanes(target):
+        return tile
+    return replace(tile, filters=min(tile.filters, DEPTHWISE_FILTERS), whole_rows=True)
 
 
 def is_gpu(target: Target) -> bool:
     """Whether the target is a GPU; a CPU device wants other tiles."""
     return not isinstance(target.device_spec, HostSpec)
+
+
+def has_lanes(target: Target) -> bool:
+    """Whether work-items are the lanes of a CPU's registers: a Vulkan device on a CPU."""
+    return target.backend == "vulkan" and not is_gpu(target)
 
 
 def largest_divisor(count: int, limit: int) -> int:

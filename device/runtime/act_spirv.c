@@ -114,12 +114,12 @@ static const char *read_bindings(const module_t *module, act_spirv_interface *re
   bool seen[ACT_SPIRV_MAX_BINDINGS] = {false};
   for (size_t position = HEADER_WORDS; find(module, &position, DECORATE, 2, BINDING, &found);) {
     uint32_t binding = operand(module, &found, 3), id = operand(module, &found, 1);
-    if (binding >= ACT_SPIRV_MAX_BINDINGS || seen[binding]) return "a binding is repeated or out of range";
-    seen[binding] = true;
+    if (binding >= ACT_SPIRV_MAX_BINDINGS) return "a binding is out of range";
     if (!find_first(module, VARIABLE, 2, id, &variable) || operand(module, &variable, 3) != CLASS_STORAGE_BUFFER)
       return "a binding is no storage buffer";
-    result->read_only[binding] =
-        has_decoration(module, id, NON_WRITABLE) || block_is_read_only(module, operand(module, &variable, 1));
+    bool read_only = has_decoration(module, id, NON_WRITABLE) || block_is_read_only(module, operand(module, &variable, 1));
+    result->read_only[binding] = read_only && (result->read_only[binding] || !seen[binding]); /* one may be declared twice */
+    seen[binding] = true;
     if (binding + 1 > result->bindings) result->bindings = binding + 1;
   }
   for (uint32_t i = 0; i < result->bindings; i++)

@@ -48,3 +48,13 @@ def test_results_get_rows_of_whole_vectors_unless_a_view_reads_them(tmp_path):
         shape=np.array([0, -1]),
     )
     assert found.of((1, 4, 6, 6)).is_plain
+
+
+def test_rows_are_aligned_for_vulkan_alone(tmp_path):
+    nodes = [conv("input", "w", "a", pads=[1, 1, 1, 1]), conv("a", "v", "output", pads=[1, 1, 1, 1])]
+    path = save(model_of(nodes, {"w": random(4, 3, 3, 3), "v": random(4, 4, 3, 3)}), tmp_path / "network.onnx")
+    module = relax.transform.CanonicalizeBindings()(import_onnx(path).relax_module)
+    pitches = [
+        find_layouts(module, get_target(name)).of((1, 4, 8, 8)).pitch for name in ("adreno640", "adreno640-vulkan")
+    ]
+    assert pitches == [9, 12]

@@ -63,3 +63,11 @@ def test_a_part_lies_inside_its_whole():
 def test_a_part_beyond_its_whole_is_refused(start, size):
     with pytest.raises(ValueError, match="has no part"):
         Layout(shape=(2, 6, 3, 4)).part(1, start, size)
+
+
+def test_aligned_rows_begin_at_multiples_and_keep_their_halo():
+    layout = Layout(shape=(1, 2, 5, 7), halo=(1, 1), align=4)
+    assert (layout.pitch, layout.lead) == (8, 12)
+    assert all(stride % 4 == 0 for stride in layout.strides[:3])
+    assert Layout(shape=(1, 2, 5, 7), align=4).is_plain
+    assert layout.halo_cells().size + 70 == layout.elements

@@ -45,7 +45,7 @@ def test_bindings_are_in_the_order_of_the_arguments():
     a, b = (te.placeholder((256,), "float32", name=name) for name in "ab")
     (function,) = functions([a, b, te.compute((256,), lambda i: a[i] - b[i], name="y")])
     text = glsl_program(function).text
-    found = re.findall(r"binding = (\d)\) (readonly )?restrict buffer", text)
+    found = re.findall(r"binding = (\d)\) (readonly restrict )?buffer B", text)
     assert [int(binding) for binding, _ in found] == list(range(len(function.arguments)))
     written = [bool(readonly) for _, readonly in found].index(False)
     assert function.arguments[written] == "a2"
@@ -62,15 +62,34 @@ def test_addresses_have_32_bits_and_no_extension_is_needed():
     assert "#extension" not in text
 
 
-@pytest.mark.parametrize(("lanes", "parts"), [(2, ["vec2"]), (4, ["vec4"]), (8, ["vec4", "vec4"]), (3, ["vec3"])])
-def test_long_vectors_are_split(lanes, parts):
+@pytest.mark.parametrize(("lanes", "parts"), [(2, ["vec2"]), (3, ["vec3"]), (6, ["vec4", "vec2"])])
+def test_vectors_of_any_length_are_split_into_what_glsl_has(lanes, parts):
     text = vector_text(lambda x, i, j: x[i, j] * 2.0 + 1.0, lanes)
-    assert re.findall(r"^ *(vec\d) \w+ = vec\d\(a0", text, re.MULTILINE) == parts
+    assert re.findall(r"^ *(vec\d) \w+ = vec\d\(t", text, re.MULTILINE) == parts
+    assert text.count("a0_1[") == lanes + 1  # and the declaration
 
 
-def test_a_load_that_several_lanes_need_is_done_once():
-    text = vector_text(lambda x, i, j: x[i, j] * x[i, j] + x[i, j], 4)
-    assert text.count("= vec4(a0") == 1
+@pytest.mark.parametrize("lanes", [4, 8])
+def test_aligned_neighbours_are_loaded_at_once(lanes):
+    text = vector_text(lambda x, i, j: x[i, j] * x[i, j] + x[i, j], lanes)
+    assert "binding = 0) readonly restrict buffer Q0 { vec4 a0_quads_2[]; };" in text
+    assert text.count("a0_quads_2[") == lanes // 4 + 1
+    assert text.count("a1_quads_4[") == lanes // 4 + 1  # stored at once, too
+    assert text.count("a0_1[") == 1
+
+
+def test_overlapping_neighbours_are_loaded_once():
+    text = vector_text(lambda x, i, j: x[i, j] + x[tirx.min(i + 1, 15), 1] + x[i, j] * x[i, j], 3)
+    assert text.count("a0_1[") == 1 + 3 + 1
+
+
+def test_buffers_that_end_within_a_vector_are_read_element_by_element():
+    x = te.placeholder((63,), "float32", name="x")
+    schedule = s_tir.Schedule(te.create_prim_func([x, te.compute((15,), lambda i: x[4 * i] + x[4 * i + 1], name="y")]))
+    (loop,) = schedule.get_loops(schedule.get_sblock("y"))
+    schedule.bind(loop, "threadIdx.x")
+    (function,) = lower_function(with_layouts(schedule.mod["main"], [None, None]), TARGET, name="f")
+    assert "vec4" not in glsl_program(function).text
 
 
 def test_only_the_chosen_side_of_a_guarded_load_is_read():

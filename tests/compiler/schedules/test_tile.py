@@ -1,5 +1,5 @@
 import pytest
-from act.compiler.schedules.tile import Tile, choose_tile, largest_divisor, work_group
+from act.compiler.schedules.tile import Tile, choose_tile, depthwise_tile, largest_divisor, work_group
 from act.compiler.targets import get_target
 
 HOST, PHONE = get_target("host-opencl"), get_target("adreno640")
@@ -46,3 +46,18 @@ def test_sizes_of_a_tile_are_positive():
 @pytest.mark.parametrize(("filters", "groups"), [(128, 32), (48, 2), (20, 4), (34, 2)])
 def test_a_tile_stays_within_a_group(filters, groups, target):
     assert filters // groups % choose_tile(filters, (14, 14), 1, target, groups=groups).filters == 0
+
+
+def test_lanes_of_a_cpu_want_the_largest_tile_and_a_registers_work_items():
+    host, lanes = (choose_tile(64, (56, 56), 1, get_target(name)) for name in ("host-opencl", "host-vulkan"))
+    assert (lanes.filters, lanes.pixels, lanes.work_items) == (32, 8, 8)
+    assert lanes.filters > host.filters
+    assert choose_tile(64, (56, 56), 1, get_target("adreno640-vulkan")) == choose_tile(
+        64, (56, 56), 1, get_target("adreno640")
+    )
+
+
+def test_depthwise_tiles_differ_on_lanes_alone():
+    tile = Tile(filters=32, pixels=8, work_items=8)
+    assert depthwise_tile(tile, get_target("host-opencl")) == tile
+    assert depthwise_tile(tile, get_target("host-vulkan")) == Tile(filters=4, pixels=8, work_items=8, whole_rows=True)
