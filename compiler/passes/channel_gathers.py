@@ -4,6 +4,7 @@
     Gather -> Slice or Split of channels                               =>  a Gather of those channels each
     Gather of neighbouring channels                                    =>  Slice, which lies inside its source
     Gather of all channels, read by one convolution                    =>  the convolution's weight permuted
+    Gather of all values, in order, from a list                        =>  Reshape
 
 What is left is one kernel that copies the gathered channels, straight into a concatenation where one reads them.
 Tables become int32: no kernel needs 64-bit indices.
@@ -220,12 +221,15 @@ def _emit_slice(graph: _Graph, node: onnx.NodeProto, source: str, table: Table) 
 
 
 def _narrow_table(graph: _Graph, node: onnx.NodeProto) -> onnx.NodeProto:
-    """A gather along another axis with an int32 table, counted from 0; any other node as it is."""
+    """A gather along another axis with an int32 table, counted from 0, or a reshape; any other node as it is."""
     if node.op_type != "Gather" or node.input[1] not in graph.constants or node.input[0] not in graph.shapes:
         return node
     shape, table = graph.shapes[node.input[0]], graph.constants[node.input[1]]
     size = shape[node_attribute(node, "axis", 0) % len(shape)]
     narrow = np.where(table < 0, table + size, table).astype(np.int32)
+    if len(shape) == 1 and np.array_equal(narrow.reshape(-1), np.arange(size)):
+        sizes = graph.builder.constant(f"{node.output[0]}.shape", np.array(table.shape, np.int64))
+        return onnx.helper.make_node("Reshape", [node.input[0], sizes], list(node.output), name=node.name)
     copy = onnx.NodeProto.FromString(node.SerializeToString())
     copy.input[1] = graph.builder.constant(f"{node.output[0]}.table", narrow)
     return copy

@@ -90,6 +90,15 @@ def test_tables_of_other_axes_become_narrow():
     assert found.graph.initializer[0].data_type == onnx.TensorProto.INT32
 
 
+def test_a_gather_of_everything_is_a_reshape():
+    nodes = [
+        helper.make_node("Reshape", ["input", "flat"], ["r"]),
+        helper.make_node("Gather", ["r", "table"], ["output"], axis=0),
+    ]
+    found = simplified(nodes, {"flat": np.array([-1]), "table": np.arange(192).reshape(2, 96)})
+    assert networks.operators(found) == ["Reshape", "Reshape"]
+
+
 @pytest.mark.opencl
 @pytest.mark.parametrize("target", ["host-opencl", "adreno640"])
 def test_a_shuffled_unit_copies_each_half_once(target, tmp_path):
