@@ -5,6 +5,8 @@ from onnx import helper
 
 from .onnx_networks import model_of, random
 
+KINDS = ("conv", "concat", "concat", "cut", "split", "sum", "relu", "pool", "gather", "group", "gate")
+
 
 def conv(source, result, weight, **attributes):
     return helper.make_node("Conv", [source, weight], [result], name=result, **attributes)
@@ -34,7 +36,7 @@ def random_network(seed, length=9):
 
     for index in range(length):
         source, result = pick(), f"v{index}"
-        match str(rng.choice(["conv", "concat", "concat", "cut", "split", "sum", "relu", "pool"])):
+        match str(rng.choice(KINDS)):
             case "conv":
                 size = int(rng.choice([1, 3]))
                 weights[f"w{index}"] = random(int(rng.integers(1, 6)), values[source], size, size, seed=index) * 0.4
@@ -60,6 +62,22 @@ def random_network(seed, length=9):
             case "sum":
                 fitting = [name for name, channels in values.items() if channels == values[source]]
                 nodes.append(helper.make_node("Add", [source, str(rng.choice(fitting))], [result]))
+                values[result] = values[source]
+            case "gather":
+                weights[f"t{index}"] = rng.permutation(values[source])[: int(rng.integers(1, values[source] + 1))]
+                nodes.append(helper.make_node("Gather", [source, f"t{index}"], [result], axis=1))
+                values[result] = len(weights[f"t{index}"])
+            case "group":
+                groups = int(rng.choice([n for n in range(1, values[source] + 1) if values[source] % n == 0]))
+                values[result] = groups * int(rng.integers(1, 3))
+                weights[f"w{index}"] = random(values[result], values[source] // groups, 3, 3, seed=index) * 0.4
+                nodes.append(conv(source, result, f"w{index}", group=groups, pads=[1] * 4))
+            case "gate":
+                weights[f"w{index}"] = random(values[source], values[source], 1, 1, seed=index)
+                nodes.append(helper.make_node("GlobalAveragePool", [source], [f"{result}.mean"]))
+                nodes.append(conv(f"{result}.mean", f"{result}.conv", f"w{index}"))
+                nodes.append(helper.make_node("HardSigmoid", [f"{result}.conv"], [f"{result}.gate"]))
+                nodes.append(helper.make_node("Mul", [source, f"{result}.gate"], [result]))
                 values[result] = values[source]
             case "pool":
                 nodes.append(helper.make_node("MaxPool", [source], [result], kernel_shape=[3, 3], pads=[1] * 4))
