@@ -3,7 +3,7 @@
     python benchmarks/compile_networks.py [PATTERN] --out benchmarks/results/compile_networks.json
 
 Each network gets random weights and random batch-norm statistics, is exported by this project's exporter, compiled for
-every `--target`, and the package is run on the device of `--device` with random images; the difference to onnxruntime
+every `--target`, and the package is run on the `--device` of its kind with random images; the difference to onnxruntime
 on the exported file is relative to the largest output. One process a network, with a time limit; the results are
 written after every network. Vision transformers are in the list too: they work, or the operator that is missing is
 named. Packages for a phone's target run on the local device as well: their kernels are plain OpenCL C.
@@ -24,6 +24,7 @@ from torchvision_networks import input_size, randomize_norms
 
 TOLERANCE = 1e-3
 TARGETS = ("adreno640", "host-opencl")
+DEVICES = ("opencl:0", "vulkan:0")
 
 
 def main() -> None:
@@ -32,7 +33,9 @@ def main() -> None:
     parser.add_argument("pattern", nargs="?", default="*", help="shell pattern of networks' names")
     parser.add_argument("--target", action="append", dest="targets", metavar="T", help="default: " + ", ".join(TARGETS))
     parser.add_argument("--compile-only", action="append", default=[], metavar="T", help="do not run packages for T")
-    parser.add_argument("--device", default="opencl:0", help="runs the packages")
+    parser.add_argument(
+        "--device", action="append", dest="devices", help="runs the packages of its kind (default: opencl:0, vulkan:0)"
+    )
     parser.add_argument("--size", type=int, help="side of the images (default: what each network expects)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--timeout", type=float, default=900, help="seconds for one network")
@@ -42,8 +45,8 @@ def main() -> None:
     args = parser.parse_args()
     targets = args.targets or list(TARGETS)
     if args.one:
-        device = None if set(args.compile_only) >= set(targets) else args.device
-        print(json.dumps(check(args.pattern, targets, set(args.compile_only), device, args.size, args.seed)))
+        kinds = {device.partition(":")[0]: device for device in args.devices or DEVICES}
+        print(json.dumps(check(args.pattern, targets, set(args.compile_only), kinds, args.size, args.seed)))
         return
     from act.models.torchvision_compat import import_torchvision
 
@@ -58,11 +61,12 @@ def main() -> None:
 
 
 def check(
-    name: str, targets: list[str], compiled_only: set[str], device_id: str | None, size: int | None, seed: int
+    name: str, targets: list[str], compiled_only: set[str], devices: dict[str, str], size: int | None, seed: int
 ) -> dict[str, Any]:
     """One network: export, then compile, run and compare for each target."""
     import numpy as np
     import onnxruntime
+    from act.compiler.targets import get_target
     from act.device.devices import open_device
     from act.toolchain.export import ExportError
 
@@ -78,12 +82,10 @@ def check(
         session = onnxruntime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
         expected = np.asarray(session.run(None, {"input": images})[0])
         del session
-        device = open_device(device_id) if device_id is not None else None
-        row["device"] = device.info.name if device is not None else None
-        row["targets"] = {
-            target: _check_target(file, target, None if target in compiled_only else device, images, expected)
-            for target in targets
-        }
+        row["targets"] = {}
+        for target in targets:
+            device = None if target in compiled_only else open_device(devices[get_target(target).backend])
+            row["targets"][target] = _check_target(file, target, device, images, expected)
     row["passed"] = all(
         "error" not in found and found.get("difference", 0.0) <= TOLERANCE for found in row["targets"].values()
     )
@@ -163,6 +165,7 @@ def _check_target(file: Path, target: str, device: Any, images: Any, expected: A
         del compiled
         if device is None:
             return row
+        row["device"] = device.info.name
         began = time.perf_counter()
         found = run_inputs(package, device, images)
     except (CompileError, OnnxInputError, PackageError, DeviceError) as error:
@@ -175,7 +178,8 @@ def _check_target(file: Path, target: str, device: Any, images: Any, expected: A
 
 
 def _in_a_process(name: str, targets: list[str], args: argparse.Namespace) -> dict[str, Any]:
-    command = [sys.executable, __file__, name, "--one", "--device", args.device, "--seed", str(args.seed)]
+    command = [sys.executable, __file__, name, "--one", "--seed", str(args.seed)]
+    command += [text for device in args.devices or () for text in ("--device", device)]
     command += [text for target in targets for text in ("--target", target)]
     command += ["--size", str(args.size)] if args.size else []
     command += [text for target in args.compile_only for text in ("--compile-only", target)]

@@ -32,6 +32,7 @@ from .passes.external_data import load_external_data
 from .passes.fold_batch_norm import fold_batch_norm
 from .passes.fold_constants import fold_constants
 from .passes.graph import drop_unused, node_label
+from .passes.identities import drop_identities
 from .passes.layer_norm import decompose_layer_norms
 from .passes.separate_bias import separate_biases
 from .passes.shapes import infer_shapes, static_shapes
@@ -45,6 +46,7 @@ __all__ = ["PREPROCESSING_KEY", "ImportedModel", "import_onnx", "load_onnx", "re
 PREPROCESSING_KEY = "act.preprocessing"
 MIN_OPSET = 9
 REWRITES: Sequence[Callable[[onnx.ModelProto], int]] = (
+    drop_identities,
     fold_batch_norm,
     move_channels_first,
     decompose_layer_norms,

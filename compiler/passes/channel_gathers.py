@@ -4,6 +4,7 @@
     Gather -> Slice or Split of channels                               =>  a Gather of those channels each
     Gather of neighbouring channels                                    =>  Slice, which lies inside its source
     Gather of all channels, read by one convolution                    =>  the convolution's weight permuted
+    Gather of all values, in order, from a list                        =>  Reshape
 
 What is left is one kernel that copies the gathered channels, straight into a concatenation where one reads them.
 Tables become int32: no kernel needs 64-bit indices.
@@ -19,11 +20,12 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 
-from .graph import Constants, GraphBuilder, consumer_counts, drop_unused, node_attribute, replace_nodes
+from .graph import Constants, GraphBuilder, consumer_counts, drop_unused, node_attribute, opset_version, replace_nodes
 from .shapes import infer_shapes, static_shapes
 
 __all__ = ["simplify_channel_gathers"]
 
+SLICE_BY_INPUTS_OPSET = 10
 SHUFFLE_ORDER = [0, 2, 1, 3, 4]
 
 Table = npt.NDArray[np.int64]
@@ -57,6 +59,7 @@ class _Graph:
         counts: How often each value is read.
     """
 
+    opset: int
     nodes: list[onnx.NodeProto]
     producers: dict[str, onnx.NodeProto]
     shapes: dict[str, tuple[int, ...]]
@@ -70,6 +73,7 @@ class _Graph:
         graph, shapes, constants = model.graph, static_shapes(model), Constants(model.graph)
         nodes = list(graph.node)
         return cls(
+            opset=opset_version(model),
             nodes=nodes,
             producers={name: node for node in nodes for name in node.output},
             shapes=shapes,
@@ -152,7 +156,7 @@ def _cuts(graph: _Graph, node: onnx.NodeProto) -> list[slice] | None:
             return None
         ends = np.cumsum([graph.shapes[name][1] for name in node.output]).tolist()
         return [slice(start, end) for start, end in zip([0, *ends], ends, strict=False)]
-    if not all(name in graph.constants for name in node.input[1:] if name):
+    if len(node.input) < 3 or not all(name in graph.constants for name in node.input[1:] if name):
         return None
     values = [graph.constants[name].tolist() if name else None for name in node.input[1:]]
     starts, ends = values[0] or [], values[1] or []
@@ -195,7 +199,8 @@ def _write_tables(graph: _Graph) -> int:
     count = 0
     for node in graph.nodes:
         source, table = graph.gathers.get(node.output[0], ("", np.empty(0, np.int64)))
-        if table.size and np.array_equal(table, np.arange(table[0], table[0] + table.size)):
+        neighbours = graph.opset >= SLICE_BY_INPUTS_OPSET and bool(table.size)
+        if neighbours and np.array_equal(table, np.arange(table[0], table[0] + table.size)):
             _emit_slice(graph, node, source, table)
         elif table.size:
             graph.gather(node, node.output[0], source, table)
@@ -216,12 +221,15 @@ def _emit_slice(graph: _Graph, node: onnx.NodeProto, source: str, table: Table) 
 
 
 def _narrow_table(graph: _Graph, node: onnx.NodeProto) -> onnx.NodeProto:
-    """A gather along another axis with an int32 table, counted from 0; any other node as it is."""
+    """A gather along another axis with an int32 table, counted from 0, or a reshape; any other node as it is."""
     if node.op_type != "Gather" or node.input[1] not in graph.constants or node.input[0] not in graph.shapes:
         return node
     shape, table = graph.shapes[node.input[0]], graph.constants[node.input[1]]
     size = shape[node_attribute(node, "axis", 0) % len(shape)]
     narrow = np.where(table < 0, table + size, table).astype(np.int32)
+    if len(shape) == 1 and np.array_equal(narrow.reshape(-1), np.arange(size)):
+        sizes = graph.builder.constant(f"{node.output[0]}.shape", np.array(table.shape, np.int64))
+        return onnx.helper.make_node("Reshape", [node.input[0], sizes], list(node.output), name=node.name)
     copy = onnx.NodeProto.FromString(node.SerializeToString())
     copy.input[1] = graph.builder.constant(f"{node.output[0]}.table", narrow)
     return copy

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 
-from .graph import Constants, GraphBuilder, drop_unused, node_attribute, opset_version, replace_nodes
+from .graph import Constants, GraphBuilder, drop_unused, node_attribute, replace_nodes
 from .layer_norm import decompose_layer_norm, is_decomposable
 from .shapes import static_shapes
 
@@ -42,9 +42,7 @@ def move_channels_first(model: onnx.ModelProto) -> int:
     shapes = static_shapes(model)
     if not any(_transposes(node, TO_LAST) for node in graph.node):
         return 0
-    rewriter = _Rewriter(
-        builder=GraphBuilder(graph), constants=Constants(graph), shapes=shapes, opset=opset_version(model)
-    )
+    rewriter = _Rewriter(builder=GraphBuilder(graph), constants=Constants(graph), shapes=shapes)
     for node in graph.node:
         rewriter.visit(node)
     rewriter.finish([output.name for output in graph.output])
@@ -71,7 +69,6 @@ class _Rewriter:
     builder: GraphBuilder
     constants: Constants
     shapes: dict[str, tuple[int, ...]]
-    opset: int
     first: dict[str, str] = field(default_factory=dict)
     renamed: dict[str, str] = field(default_factory=dict)
     written: set[str] = field(default_factory=set)
@@ -146,8 +143,9 @@ class _Rewriter:
         )
         if inputs[0] not in self.first or not constant or node_attribute(node, "axis", -1) not in (-1, 3):
             return None
+        count = self.shapes[node.output[0]][-1]
         scale, bias = (_permute(self.constants[name]) if name else None for name in (*inputs[1:3], "")[:2])
-        return decompose_layer_norm(self.builder, node, self.first[inputs[0]], [1], scale, bias, opset=self.opset)
+        return decompose_layer_norm(self.builder, node, self.first[inputs[0]], [1], scale, bias, count=count)
 
     def _permuted(self, name: str) -> str:
         """A constant for the other order of axes."""

@@ -5,11 +5,13 @@ LayerNormalization(x, scale, bias)  =>  (x - mean(x)) / sqrt(mean((x - mean(x))Â
 
 from __future__ import annotations
 
+from math import prod
+
 import numpy as np
 import numpy.typing as npt
 import onnx
 
-from .graph import Constants, GraphBuilder, drop_unused, node_attribute, opset_version, replace_nodes
+from .graph import Constants, GraphBuilder, drop_unused, node_attribute, replace_nodes
 from .shapes import static_shapes
 
 __all__ = ["decompose_layer_norm", "decompose_layer_norms", "is_decomposable"]
@@ -25,13 +27,13 @@ def decompose_layer_norms(model: onnx.ModelProto) -> int:
     shapes, constants, builder = static_shapes(model), Constants(graph), GraphBuilder(graph)
     rewritten = 0
     for node in graph.node:
-        rank = len(shapes.get(node.input[0], ()))
-        if not is_decomposable(node, constants) or rank == 0:
+        shape = shapes.get(node.input[0], ())
+        if not is_decomposable(node, constants) or not shape:
             builder.nodes.append(node)
             continue
-        axes = list(range(node_attribute(node, "axis", -1) % rank, rank))
+        axes = list(range(node_attribute(node, "axis", -1) % len(shape), len(shape)))
         scale, bias = (constants[name] if name else None for name in (*node.input[1:3], "")[:2])
-        decompose_layer_norm(builder, node, node.input[0], axes, scale, bias, opset=opset_version(model))
+        decompose_layer_norm(builder, node, node.input[0], axes, scale, bias, count=prod(shape[axes[0] :]))
         builder.nodes[-1].output[0] = node.output[0]
         rewritten += 1
     replace_nodes(graph, builder.nodes)
@@ -57,7 +59,7 @@ def decompose_layer_norm(
     scale: npt.NDArray[np.float32] | None,
     bias: npt.NDArray[np.float32] | None,
     *,
-    opset: int,
+    count: int,
 ) -> str:
     """Emit the normalization of ``value`` over ``axes``; returns the result's name.
 
@@ -68,19 +70,20 @@ def decompose_layer_norm(
         axes: Over which.
         scale: Broadcasts with ``value``; None for 1.
         bias: As ``scale``; None for 0.
-        opset: From 18 on, ``ReduceMean`` takes its axes as an input.
+        count: Elements that are normalized together.
     """
     stem = node.name or node.output[0]
     epsilon = np.array(node_attribute(node, "epsilon", DEFAULT_EPSILON), np.float32)
-    # The difference is written twice, so that neither mean has to keep it in memory.
-    mean = _mean(builder, value, axes, f"{stem}.mean", opset)
+    # Mean and difference are written twice, so that each copy joins the one kernel that reads it.
+    total = _sum(builder, value, axes, f"{stem}.sum")
+    mean, again = (_share(builder, total, count, f"{stem}.mean") for _ in range(2))
     centered = builder.emit("Sub", [value, mean], f"{stem}.centered")
     square = builder.emit("Mul", [centered, centered], f"{stem}.square")
-    variance = _mean(builder, square, axes, f"{stem}.variance", opset)
+    variance = _share(builder, _sum(builder, square, axes, f"{stem}.squares"), count, f"{stem}.variance")
     shifted = builder.emit("Add", [variance, builder.constant(f"{stem}.epsilon", epsilon)], f"{stem}.shifted")
     deviation = builder.emit("Sqrt", [shifted], f"{stem}.deviation")
-    again = builder.emit("Sub", [value, mean], f"{stem}.difference")
-    result = builder.emit("Div", [again, deviation], f"{stem}.normal")
+    difference = builder.emit("Sub", [value, again], f"{stem}.difference")
+    result = builder.emit("Div", [difference, deviation], f"{stem}.normal")
     if scale is not None:
         result = builder.emit("Mul", [result, builder.constant(f"{stem}.scale", scale)], f"{stem}.scaled")
     if bias is not None:
@@ -88,8 +91,11 @@ def decompose_layer_norm(
     return result
 
 
-def _mean(builder: GraphBuilder, value: str, axes: list[int], stem: str, opset: int) -> str:
-    if opset < 18:
-        return builder.emit("ReduceMean", [value], stem, axes=axes, keepdims=1)
+def _sum(builder: GraphBuilder, value: str, axes: list[int], stem: str) -> str:
+    """Not a mean: a sum takes in the elementwise operators before it, and its share joins those behind."""
     listed = builder.constant(f"{stem}.axes", np.array(axes, np.int64))
-    return builder.emit("ReduceMean", [value, listed], stem, keepdims=1)
+    return builder.emit("ReduceSum", [value, listed], stem, keepdims=1)
+
+
+def _share(builder: GraphBuilder, total: str, count: int, stem: str) -> str:
+    return builder.emit("Mul", [total, builder.constant(f"{stem}.share", np.array(1 / count, np.float32))], stem)

@@ -48,8 +48,10 @@ def pack_linear_weight(weight: npt.NDArray[np.float32], tile: LinearTile) -> npt
     """``(in, out)`` to ``(out / block, in, block)``; features are rounded up to whole work-groups of zeros."""
     step = tile.vectors * tile.lanes * tile.work_items
     features = -(-weight.shape[1] // step) * step
-    padded = np.zeros((weight.shape[0], features), np.float32)
-    padded[:, : weight.shape[1]] = weight
+    padded = weight  # a whole one is not copied: it may have hundreds of megabytes
+    if features != weight.shape[1]:
+        padded = np.zeros((weight.shape[0], features), np.float32)
+        padded[:, : weight.shape[1]] = weight
     return np.ascontiguousarray(padded.reshape(weight.shape[0], -1, tile.block).transpose(1, 0, 2))
 
 

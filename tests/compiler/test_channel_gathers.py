@@ -59,6 +59,21 @@ def test_a_slice_of_a_gather_and_a_gather_that_is_a_slice():
     assert networks.operators(simplified([gather("table")], {"table": np.array([2, 3, -2])})) == ["Slice"]
 
 
+def test_files_before_slices_had_inputs_are_left_alone():
+    nodes = [
+        gather("table", result="g"),
+        helper.make_node("Slice", ["g"], ["output"], axes=[1], starts=[0], ends=[2]),
+    ]
+    model = model_of(
+        nodes, {"table": np.array([1, 2, 3])}, inputs=INPUT, outputs=[networks.value("output", [2, 2, 4, 4])]
+    )
+    model.opset_import[0].version = 9
+    infer_shapes(model)
+    simplify_channel_gathers(model)
+    onnx.checker.check_model(model)
+    assert networks.operators(model) == ["Gather", "Slice"]
+
+
 def test_a_permutation_moves_into_the_convolution_that_reads_it():
     conv = helper.make_node("Conv", ["g", "w"], ["output"], pads=[1] * 4)
     weights = {"table": np.array([5, 0, 4, 1, 3, 2]), "w": random(4, 6, 3, 3)}
@@ -73,6 +88,15 @@ def test_tables_of_other_axes_become_narrow():
         [helper.make_node("Gather", ["input", "table"], ["output"], axis=3)], {"table": np.array([3, -4])}
     )
     assert found.graph.initializer[0].data_type == onnx.TensorProto.INT32
+
+
+def test_a_gather_of_everything_is_a_reshape():
+    nodes = [
+        helper.make_node("Reshape", ["input", "flat"], ["r"]),
+        helper.make_node("Gather", ["r", "table"], ["output"], axis=0),
+    ]
+    found = simplified(nodes, {"flat": np.array([-1]), "table": np.arange(192).reshape(2, 96)})
+    assert networks.operators(found) == ["Reshape", "Reshape"]
 
 
 @pytest.mark.opencl

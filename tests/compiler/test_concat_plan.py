@@ -1,30 +1,12 @@
 """Concatenations are written by the kernels of their inputs; slices of channels lie in what they cut."""
 
-import numpy as np
 import pytest
 from act.device.harness import measure
 from onnx import helper
 
 from .kernel_check import TARGETS, compile_model, local_device
 from .onnx_networks import model_of, random
-
-
-def conv(source, result, weight, **attributes):
-    return helper.make_node("Conv", [source, weight], [result], name=result, **attributes)
-
-
-def relu(source, result):
-    return helper.make_node("Relu", [source], [result])
-
-
-def concat(result, *sources, axis=1):
-    return helper.make_node("Concat", list(sources), [result], axis=axis)
-
-
-def cut(source, result, start, end, step=1):
-    names = [f"{result}.{key}" for key in ("starts", "ends", "axes", "steps")]
-    weights = {name: np.array([value], np.int64) for name, value in zip(names, (start, end, 1, step), strict=True)}
-    return helper.make_node("Slice", [source, *names], [result]), weights
+from .random_networks import concat, conv, cut, random_network, relu
 
 
 def compiled_right(model, folder, **options):
@@ -181,3 +163,9 @@ def test_parts_of_a_reshaped_value_have_its_own_shape(tmp_path):
         concat("output", "y", "g", "x"),
     ]
     compiled_right(model_of(nodes, bounds), tmp_path, batch=2)
+
+
+@pytest.mark.opencl
+def test_a_random_network(tmp_path):
+    """More of them run under oclgrind."""
+    compiled_right(random_network(0), tmp_path, batch=2)

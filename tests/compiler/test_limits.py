@@ -5,7 +5,11 @@ from dataclasses import replace
 import pytest
 from act.compiler.compile import compile_onnx
 from act.compiler.errors import CompileError
-from act.compiler.limits import local_memory_bytes
+from act.compiler.execution_plan import plan_memory
+from act.compiler.layout import Layout
+from act.compiler.limits import check_limits, local_memory_bytes
+from act.compiler.lowered import LoweredNetwork, LoweredStep, Tensor
+from act.compiler.opencl import DeviceKernel
 from act.compiler.targets import get_target
 from act.device.harness import measure
 from act.device.package_format import read_package
@@ -78,6 +82,31 @@ def test_kernels_and_buffers_beyond_the_limits_are_refused(limits, message, tmp_
     with pytest.raises(CompileError, match=message):
         compile_onnx(path, replace(get_target("adreno640"), **limits), output=tmp_path / "p.actpkg")
     assert not (tmp_path / "p.actpkg").exists()
+
+
+def network_with(source, arguments):
+    tensors = [
+        Tensor(name=f"t{index}", role=role, dtype="float32", layout=Layout(shape=(4,)))
+        for index, role in enumerate(["input", *["activation"] * (arguments - 2), "output"])
+    ]
+    kernel = DeviceKernel(name="k", source=source, global_size=(8, 1, 1), local_size=(8, 1, 1), arguments=())
+    step = LoweredStep(kernel=kernel, arguments=tuple(tensors), written=(), operator="layer4.conv", layer=None)
+    return LoweredNetwork(steps=(step,), input=tensors[0], output=tensors[-1])
+
+
+@pytest.mark.parametrize(
+    ("source", "arguments", "message"),
+    [
+        ("__local float a[10000];", 2, "kernel 'k' of 'layer4.conv' needs 40000 bytes of local memory; adreno640 has"),
+        ("", 129, "kernel 'k' of 'layer4.conv' has 129 arguments; at most 128 can be passed"),
+    ],
+)
+def test_local_memory_and_arguments_are_checked(source, arguments, message):
+    network = network_with(source, arguments)
+    with pytest.raises(CompileError, match=message):
+        check_limits(network, plan_memory(network), get_target("adreno640"))
+    fitting = network_with("__local float a[100];", 128)
+    check_limits(fitting, plan_memory(fitting), get_target("adreno640"))
 
 
 @pytest.mark.opencl

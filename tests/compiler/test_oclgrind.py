@@ -14,6 +14,7 @@ from onnx import helper
 
 from .kernel_check import TARGETS, compile_model
 from .onnx_networks import model_of, random
+from .random_networks import random_network
 
 LIBRARY = "liboclgrind-rt.so"
 PLACES = ("lib/oclgrind", "lib/*/oclgrind", "lib64/oclgrind", "lib", "lib64", "lib/*")
@@ -113,6 +114,16 @@ def everything_else():
 def test_kernels_are_clean(network, precision, target, tmp_path):
     package = compile_model(network(), tmp_path, target=target, precision=precision).path
     assert log_of(package, tmp_path, tolerance=TOLERANCES[precision]) == ""
+
+
+@pytest.mark.opencl
+@pytest.mark.parametrize("seed", range(1, 7))
+def test_random_networks_are_clean(seed, tmp_path):
+    """Many parts of tensors in each other's memory; the output is compared, too."""
+    network = random_network(seed)
+    assert (
+        log_of(compile_model(network, tmp_path, target=TARGETS[seed % 2], batch=1 + seed // 2 % 2).path, tmp_path) == ""
+    )
 
 
 @pytest.mark.parametrize("target", TARGETS)
