@@ -20,9 +20,9 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+from act.device.precision import TOLERANCES
 from torchvision_networks import input_size, randomize_norms
 
-TOLERANCE = 1e-3
 TARGETS = ("adreno640", "host-opencl")
 DEVICES = ("opencl:0", "vulkan:0")
 
@@ -31,7 +31,9 @@ def main() -> None:
     """Check every network in a process of its own, and print and write the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("pattern", nargs="?", default="*", help="shell pattern of networks' names")
-    parser.add_argument("--target", action="append", dest="targets", metavar="T", help="default: " + ", ".join(TARGETS))
+    parser.add_argument(
+        "--target", action="append", dest="targets", metavar="T[:fp16]", help="default: " + ", ".join(TARGETS)
+    )
     parser.add_argument("--compile-only", action="append", default=[], metavar="T", help="do not run packages for T")
     parser.add_argument(
         "--device", action="append", dest="devices", help="runs the packages of its kind (default: opencl:0, vulkan:0)"
@@ -66,7 +68,6 @@ def check(
     """One network: export, then compile, run and compare for each target."""
     import numpy as np
     import onnxruntime
-    from act.compiler.targets import get_target
     from act.device.devices import open_device
     from act.toolchain.export import ExportError
 
@@ -84,10 +85,11 @@ def check(
         del session
         row["targets"] = {}
         for target in targets:
-            device = None if target in compiled_only else open_device(devices[get_target(target).backend])
+            device = None if target in compiled_only else open_device(devices[target_of(target).backend])
             row["targets"][target] = _check_target(file, target, device, images, expected)
     row["passed"] = all(
-        "error" not in found and found.get("difference", 0.0) <= TOLERANCE for found in row["targets"].values()
+        "error" not in found and found.get("difference", 0.0) <= tolerance_of(target)
+        for target, found in row["targets"].items()
     )
     row["peak_memory_gb"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     return row
@@ -144,14 +146,13 @@ def _check_target(file: Path, target: str, device: Any, images: Any, expected: A
     import numpy as np
     from act.compiler.compile import compile_onnx
     from act.compiler.errors import CompileError, OnnxInputError
-    from act.compiler.targets import get_target
     from act.device.errors import DeviceError
     from act.device.harness import run_inputs
     from act.device.package_format import PackageError
 
-    package = file.with_name(f"{target}.actpkg")
+    package = file.with_name(f"{target.replace(':', '-')}.actpkg")
     try:
-        compiled = compile_onnx(file, get_target(target), output=package)
+        compiled = compile_onnx(file, target_of(target), output=package)
         row: dict[str, Any] = {
             "compile_seconds": compiled.seconds,
             "steps": len(compiled.steps),
@@ -175,6 +176,23 @@ def _check_target(file: Path, target: str, device: Any, images: Any, expected: A
     row["run_seconds"] = time.perf_counter() - began
     row["difference"] = float(np.abs(found - expected).max() / np.abs(expected).max())
     return row
+
+
+def target_of(text: str) -> Any:
+    """The target of a name with its precision behind a colon; fp32 without."""
+    from act.compiler.targets import get_target
+
+    return get_target(text.partition(":")[0], precision=precision_of(text))
+
+
+def precision_of(text: str) -> str:
+    """What stands behind the colon of a target's name."""
+    return text.partition(":")[2] or "fp32"
+
+
+def tolerance_of(text: str) -> float:
+    """Largest difference that is allowed on a target."""
+    return TOLERANCES[precision_of(text)]
 
 
 def _in_a_process(name: str, targets: list[str], args: argparse.Namespace) -> dict[str, Any]:
@@ -208,7 +226,7 @@ def _write(args: argparse.Namespace, targets: list[str], rows: dict[str, dict[st
         return
     args.out.parent.mkdir(parents=True, exist_ok=True)
     networks = [rows[name] for name in sorted(rows)]
-    result = {"targets": targets, "seed": args.seed, "tolerance": TOLERANCE, "networks": networks}
+    result = {"targets": targets, "seed": args.seed, "networks": networks}
     temporary = args.out.with_suffix(".tmp")
     temporary.write_text(json.dumps(result | describe_environment(), indent=2) + "\n")
     temporary.replace(args.out)
@@ -225,7 +243,7 @@ def _line(row: dict[str, Any]) -> str:
         steps = f"{found['steps']} steps ({sum(found['copies'].values())} copies)"
         text = f"{target}: {steps}, compiled in {found['compile_seconds']:.0f} s"
         if "difference" in found:
-            verdict = "ok" if found["difference"] <= TOLERANCE else "DIFFERS"
+            verdict = "ok" if found["difference"] <= tolerance_of(target) else "DIFFERS"
             text += f", {verdict} {found['difference']:.0e}, run in {found['run_seconds']:.0f} s"
         parts.append(text)
     memory = f"{row['peak_memory_gb']:.1f} GB"
@@ -237,7 +255,7 @@ def _summary(rows: list[dict[str, Any]], targets: list[str]) -> str:
     for target in targets:
         found = [row["targets"][target] for row in rows if target in row.get("targets", {})]
         compiled = sum("error" not in row for row in found)
-        right = [row["difference"] for row in found if row.get("difference", 1.0) <= TOLERANCE]
+        right = [row["difference"] for row in found if row.get("difference", 1.0) <= tolerance_of(target)]
         worst = f", worst difference {max(right):.1e}" if right else ""
         lines.append(f"{target}: {compiled} of {len(rows)} compile, {len(right)} match onnxruntime{worst}")
     return "\n".join(lines)

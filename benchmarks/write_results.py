@@ -11,6 +11,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from act.device.precision import TOLERANCES
+
 HERE = Path(__file__).parent
 RESULTS = HERE / "results"
 
@@ -245,12 +247,17 @@ def _compiled() -> str:
                 continue
             difference = result.get("difference")
             verdict = "not run" if difference is None else f"{difference:.0e}"
-            verdict += " DIFFERS" if difference is not None and difference > found["tolerance"] else ""
+            verdict += (
+                " DIFFERS"
+                if difference is not None and difference > TOLERANCES[target.partition(":")[2] or "fp32"]
+                else ""
+            )
             cells.append(f"{verdict}, {result['steps']} kernels, {result['compile_seconds']:.0f} s")
         rows.append(cells)
+    allowed = ", ".join(f"{limit:g} in {precision}" for precision, limit in TOLERANCES.items())
     note = (
         "Random weights, exported, compiled and run on a local OpenCL device: the difference to onnxruntime on the "
-        f"exported file, relative to the largest output (allowed {found['tolerance']:g}), kernels, and seconds to "
+        f"exported file, relative to the largest output (allowed {allowed}), kernels, and seconds to "
         f"compile. {_hardware(found)}."
     )
     headings = ("network", "pixels", *found["targets"])

@@ -30,9 +30,8 @@ def half_error(model, folder, **options):
 
 @pytest.mark.opencl
 @pytest.mark.parametrize("target", [*TARGETS, *VULKAN_TARGETS])
-@pytest.mark.parametrize("zero", [0.0, 0.7])
-def test_a_whole_network_is_close_to_onnxruntime(target, zero, tmp_path):
-    error = half_error(residual_network(zero=zero), tmp_path, target=target)
+def test_a_whole_network_is_close_to_onnxruntime(target, tmp_path):
+    error = half_error(residual_network(zero=0.7), tmp_path, target=target)
     assert 1e-6 < error < TOLERANCES["fp16"]  # it did round
 
 
@@ -40,8 +39,7 @@ def test_a_whole_network_is_close_to_onnxruntime(target, zero, tmp_path):
 @pytest.mark.parametrize("name", ["row with a rest", "large kernel", "one by one", "columns", "columns, stride"])
 def test_convolutions(name, tmp_path):
     model = onnx.load(write_layer_onnx(CASES[name], tmp_path / "layer.onnx"))
-    for target in TARGETS:
-        assert half_error(model, tmp_path, target=target) < 2e-3
+    assert half_error(model, tmp_path, target=TARGETS[list(CASES).index(name) % 2]) < 2e-3
 
 
 @pytest.mark.opencl
@@ -52,14 +50,12 @@ def test_grouped_and_depthwise_convolutions(tmp_path):
         helper.make_node("Conv", ["y", "c"], ["output"], group=2, pads=[1, 1, 1, 1]),
     ]
     weights = {"a": random(6, 3, 3, 2), "b": random(6, 1, 3, 3), "c": random(8, 3, 3, 3)}
-    for target in TARGETS:
-        assert half_error(model_of(nodes, weights), tmp_path, target=target, batch=2) < 2e-3
+    assert half_error(model_of(nodes, weights), tmp_path, target="adreno640", batch=2) < 2e-3
 
 
 @pytest.mark.opencl
-@pytest.mark.parametrize("target", TARGETS)
-def test_linear_layers(target, tmp_path):
-    assert half_error(classifier(45), tmp_path, target=target, batch=3) < 2e-3
+def test_linear_layers(tmp_path):
+    assert half_error(classifier(45), tmp_path, batch=3) < 2e-3
 
 
 @pytest.mark.opencl
