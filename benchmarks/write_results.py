@@ -11,6 +11,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from act.device.precision import TOLERANCES
+
 HERE = Path(__file__).parent
 RESULTS = HERE / "results"
 
@@ -41,8 +43,8 @@ PUBLISHED: dict[str, list[tuple[str, float, float, float | None, float | None]]]
 def main() -> None:
     """Write the file."""
     sections = [
-        *(_compress(), _ablations(), _demo(), _admm(), _compiled()),
-        *(_ranking(), _search(), _processes(), _torchvision()),
+        *(_compress(), _ablations(), _demo(), _admm(), _training_compiled()),
+        *(_ranking(), _search(), _processes(), _torchvision(), _compiled(), _compile_cost()),
     ]
     text = "# Results\n\nWritten by `benchmarks/write_results.py` from the JSON files in `benchmarks/results/`.\n\n"
     (HERE / "RESULTS.md").write_text(text + "\n\n".join(section for section in sections if section) + "\n")
@@ -168,7 +170,7 @@ def _admm() -> str:
     return _section("What training costs", note, ("network", "what", "ratio", ""), rows)
 
 
-def _compiled() -> str:
+def _training_compiled() -> str:
     rows = []
     for path in sorted(RESULTS.glob("compiled_training*.json")):
         found = _read(path)
@@ -271,6 +273,60 @@ def _torchvision() -> str:
     )
     headings = ("network", "", "difference", "prunable groups", "params", "MACs", "Torch-Pruning, params")
     return _section("torchvision's classification networks", note, headings, rows)
+
+
+def _compile_cost() -> str:
+    path = RESULTS / "compile_cost.json"
+    if not path.exists():
+        return ""
+    found = _read(path)
+    rows = []
+    for row in found["rows"]:
+        begin = (row["network"], row["target"], row["precision"])
+        if "problem" in row:
+            rows.append((*begin, row["problem"][:80], "", "", "", ""))
+            continue
+        sizes = (f"{row['peak_memory_mb']:.0f}", f"{row['arena_bytes'] / 1e6:.2f}", f"{row['arena_ratio']:.2f}×")
+        rows.append((*begin, f"{row['seconds']:.1f}", f"{row['cpu_seconds']:.1f}", *sizes))
+    note = (
+        "One process for each compilation, imports and verification pair included. The arena is compared with the "
+        f"largest sum of tensors alive in one step, halos included, weights apart; {found['threads']} cores allowed; "
+        f"{_hardware(found)}."
+    )
+    headings = ("network", "target", "precision", "seconds", "CPU seconds", "peak MB", "arena MB", "arena over live")
+    return _section("What compiling costs", note, headings, rows)
+
+
+def _compiled() -> str:
+    path = RESULTS / "compile_networks.json"
+    if not path.exists():
+        return ""
+    found = _read(path)
+    rows = []
+    for row in found["networks"]:
+        cells = [row["network"], str(row.get("size", ""))]
+        for target in found["targets"]:
+            result = row.get("targets", {}).get(target, {"error": row.get("error", "not run")})
+            if "error" in result:
+                cells.append(result["error"][:120])
+                continue
+            difference = result.get("difference")
+            verdict = "not run" if difference is None else f"{difference:.0e}"
+            verdict += (
+                " DIFFERS"
+                if difference is not None and difference > TOLERANCES[target.partition(":")[2] or "fp32"]
+                else ""
+            )
+            cells.append(f"{verdict}, {result['steps']} kernels, {result['compile_seconds']:.0f} s")
+        rows.append(cells)
+    allowed = ", ".join(f"{limit:g} in {precision}" for precision, limit in TOLERANCES.items())
+    note = (
+        "Random weights, exported, compiled and run on a local OpenCL device: the difference to onnxruntime on the "
+        f"exported file, relative to the largest output (allowed {allowed}), kernels, and seconds to "
+        f"compile. {_hardware(found)}."
+    )
+    headings = ("network", "pixels", *found["targets"])
+    return _section("What compiles", note, headings, rows)
 
 
 def _section(title: str, note: str, headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

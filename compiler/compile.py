@@ -7,8 +7,9 @@ whole chain, not only our own view of it.
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import numpy.typing as npt
@@ -16,16 +17,15 @@ import onnx
 from onnx import numpy_helper
 
 from ..device.package_format import Buffer, Kernel, Package, Step, write_package
-from .code_generation import build_kernels
-from .device_functions import with_layouts
-from .errors import CompileError
-from .execution_plan import ALIGNMENT_BYTES, MemoryPlan, plan_memory, step_bytes
+from ..device.package_types import DType
+from .clearing import insert_clearings
+from .execution_plan import MemoryPlan, plan_memory, step_bytes, weight_blob
 from .importer import ImportedModel, import_onnx
 from .latency_model import CALIBRATED
-from .layout import Layout
 from .legalize import weight_key
+from .limits import check_limits
 from .lower import LoweredNetwork, LoweredStep, Tensor, lower
-from .schedules.halo import clear_cells
+from .passes.half_range import check_half_range
 from .targets import Target
 
 __all__ = ["CompiledPackage", "StepInfo", "compile_onnx"]
@@ -60,44 +60,53 @@ class StepInfo:
 
 @dataclass(frozen=True, kw_only=True)
 class CompiledPackage:
-    """A written package, and what compiling it found."""
+    """A written package, and what compiling it found; `peak_live_bytes` is the least that any arena must have."""
 
     path: Path
     modelled_latency_ms: float
     steps: tuple[StepInfo, ...]
     arena_bytes: int
+    peak_live_bytes: int
     weight_bytes: int
     seconds: float
 
 
-def compile_onnx(path: Path, target: Target, *, output: Path, batch: int = 1) -> CompiledPackage:
+def compile_onnx(
+    path: Path, target: Target, *, output: Path, batch: int = 1, input_shape: tuple[int, ...] | None = None
+) -> CompiledPackage:
     """Compile an ONNX file for a target.
 
     Args:
         path: The network; packed or dense, ours or foreign.
-        target: From `targets.get_target`.
+        target: From `targets.get_target`, with the precision.
         output: The package to write, atomically.
         batch: Images per run, fixed in the package.
+        input_shape: ``(C, H, W)`` or ``(F,)``, for files that leave these open.
 
     Raises:
         OnnxInputError: If the file cannot be read as a network.
         UnsupportedOpError: If an operator is not supported.
-        CompileError: If TVM cannot lower it, or a buffer is too large for the target.
+        CompileError: If TVM cannot lower it, a buffer or a kernel is too large for the target, or a weight for its
+            precision.
     """
     start = time.perf_counter()
-    imported = import_onnx(path, batch=batch)
+    imported = import_onnx(path, batch=batch, input_shape=input_shape)
+    if target.precision == "fp16":
+        check_half_range(imported.onnx_model)
+    verification = _verification(path, imported)  # before anything else needs memory
     network = lower(imported.relax_module, target, names=_operator_names(imported.onnx_model))
-    network, plan = _clear_halos_first(network, plan_memory(network), target)
-    _check_sizes(plan, target)
+    network, plan = insert_clearings(network, plan_memory(network), target)
+    check_limits(network, plan, target)
     infos = tuple(_step_info(step, target) for step in network.steps)
-    package = _package(imported, network, plan, infos, target)
+    package = _package(imported, network, plan, infos, target, verification)
     write_package(output, package)
     return CompiledPackage(
         path=output,
         modelled_latency_ms=(sum(info.modelled_us for info in infos) + CALIBRATED.sync_us) / 1e3,
         steps=infos,
         arena_bytes=plan.arena_bytes,
-        weight_bytes=len(plan.weights),
+        peak_live_bytes=plan.peak_live_bytes,
+        weight_bytes=plan.weight_bytes,
         seconds=time.perf_counter() - start,
     )
 
@@ -113,48 +122,6 @@ def _operator_names(model: onnx.ModelProto) -> dict[str, list[str]]:
     return names
 
 
-def _clear_halos_first(network: LoweredNetwork, plan: MemoryPlan, target: Target) -> tuple[LoweredNetwork, MemoryPlan]:
-    """Add the step that sets the halos to zero, where there are any."""
-    if not plan.halo_cells.size:
-        return network, plan
-    elements = (plan.arena_bytes - plan.halo_offset) // 4
-    region = Tensor(name="halos", role="activation", dtype="float32", layout=Layout(shape=(elements,)))
-    table = Tensor(
-        name="halo_cells",
-        role="weight",
-        dtype="int32",
-        layout=Layout(shape=plan.halo_cells.shape),
-        data=plan.halo_cells,
-    )
-    function = with_layouts(clear_cells(plan.halo_cells.size, elements), [None, None])
-    (kernel,) = build_kernels(function, target, name="clear_halos").kernels
-    by_name = {"a0": region, "a1": table}
-    step = LoweredStep(
-        kernel=kernel,
-        arguments=tuple(by_name[name] for name in kernel.arguments),
-        written=(region,),
-        operator="clear_halos",
-        layer=None,
-    )
-    blob = plan.weights + bytes(-len(plan.weights) % ALIGNMENT_BYTES)
-    return replace(network, steps=(step, *network.steps)), replace(
-        plan,
-        tensors=(*plan.tensors, region, table),
-        offsets=(*plan.offsets, plan.halo_offset, len(blob)),
-        weights=blob + plan.halo_cells.tobytes(),
-    )
-
-
-def _check_sizes(plan: MemoryPlan, target: Target) -> None:
-    for tensor in plan.tensors:
-        size = tensor.layout.elements * 4
-        if size > target.max_buffer_bytes:
-            raise CompileError(
-                f"{tensor.role} {tensor.name!r} needs {size} bytes; buffers on {target.name} have at most "
-                f"{target.max_buffer_bytes}"
-            )
-
-
 def _step_info(step: LoweredStep, target: Target) -> StepInfo:
     layer, moved = step.layer, step_bytes(step)
     if layer is None:
@@ -164,7 +131,7 @@ def _step_info(step: LoweredStep, target: Target) -> StepInfo:
             kind="elementwise",
             source_op=step.operator,
             lowering="generic",
-            reason="no weights",
+            reason=step.reason,
             macs=0,
             bytes=moved,
             modelled_us=CALIBRATED.launch_us + memory_us,
@@ -182,7 +149,12 @@ def _step_info(step: LoweredStep, target: Target) -> StepInfo:
 
 
 def _package(
-    imported: ImportedModel, network: LoweredNetwork, plan: MemoryPlan, infos: tuple[StepInfo, ...], target: Target
+    imported: ImportedModel,
+    network: LoweredNetwork,
+    plan: MemoryPlan,
+    infos: tuple[StepInfo, ...],
+    target: Target,
+    verification: tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]],
 ) -> Package:
     index = {tensor: number for number, tensor in enumerate(plan.tensors)}
     kernels: dict[str | bytes, int] = {}
@@ -192,7 +164,7 @@ def _package(
         steps.append(
             Step(
                 kernel=kernel,
-                arguments=tuple(index[tensor] for tensor in step.arguments),
+                arguments=tuple(index[tensor.buffer] for tensor in step.arguments),
                 global_size=step.kernel.global_size,
                 local_size=step.kernel.local_size,
                 macs=info.macs,
@@ -202,7 +174,7 @@ def _package(
             )
         )
     by_source = {step.kernel.source: step.kernel for step in network.steps}
-    given, expected = _verification(imported)
+    given, expected = verification
     return Package(
         target=target.name,
         backend=target.backend,
@@ -210,13 +182,14 @@ def _package(
         buffers=tuple(map(_buffer, plan.tensors, plan.offsets)),
         steps=tuple(steps),
         kernels=tuple(Kernel(name=by_source[source].name, source=source) for source in kernels),
-        weights=plan.weights,
+        weights=weight_blob(plan),
         inputs=(index[network.input],),
         outputs=(index[network.output],),
         verification_input=given,
         verification_output=expected,
         preprocessing=imported.preprocessing,
         metadata={
+            "act.peak_live_bytes": str(plan.peak_live_bytes),
             "act.lowerings": ",".join(info.lowering for info in infos),
             "act.input": imported.input_name,
             "act.output": imported.output_name,
@@ -231,22 +204,20 @@ def _buffer(tensor: Tensor, offset: int) -> Buffer:
     return Buffer(
         name=tensor.name,
         role=tensor.role,
-        dtype="int32" if tensor.dtype == "int32" else "float32",
+        dtype=cast(DType, tensor.dtype),
         shape=shape,
         offset=offset,
-        size_bytes=layout.elements * 4,
+        size_bytes=tensor.size_bytes,
     )
 
 
-def _verification(imported: ImportedModel) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+def _verification(path: Path, imported: ImportedModel) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     options.log_severity_level = 3
-    session = onnxruntime.InferenceSession(
-        imported.onnx_model.SerializeToString(), options, providers=["CPUExecutionProvider"]
-    )
+    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     given = np.random.default_rng(VERIFICATION_SEED).standard_normal(imported.input_shape, dtype=np.float32)
     (expected,) = session.run([imported.output_name], {imported.input_name: given})
     return given, np.asarray(expected, np.float32)

@@ -71,10 +71,7 @@ class _Writer:
         x, y, z = self.function.local_size
         header = ["#version 450"]
         if any("float16_t" in line for line in (*self.declarations, *self.lines)):
-            header += [
-                "#extension GL_EXT_shader_16bit_storage : require",
-                "#extension GL_EXT_shader_explicit_arithmetic_types_float16 : require",
-            ]
+            header.append("#extension GL_EXT_shader_16bit_storage : require")
         header.append(f"layout(local_size_x = {x}, local_size_y = {y}, local_size_z = {z}) in;")
         helpers = helper_functions(self.expressions.helpers)
         text = "\n".join([*header, *self.declarations, *helpers, "void main() {", *self.lines, "}", ""])
@@ -188,12 +185,12 @@ class _Writer:
         if len(node.indices) != 1:
             raise CompileError(f"a store with {len(node.indices)} indices has no form in GLSL")
         storage, (index,) = self.expressions.storage(node.buffer), node.indices
-        value = self.expressions.value(node.value)
+        value, lanes = self.expressions.value(node.value), 1
         if storage.type.lanes > 1:
             targets = self.expressions.vector_elements(storage, self.expressions.scalar(index)).parts
             texts = list(value.parts)
         elif (quads := self.expressions.quad_vectors(storage, index, value.type)) is not None:
-            targets, texts = quads, list(value.parts)
+            targets, texts, lanes = quads, list(value.parts), QUAD
         elif value.type.lanes > 1:
             targets = tuple(f"{storage.name}[{text}]" for text in self.expressions.element_indices(index))
             texts = self.expressions.named(value).elements()
@@ -201,7 +198,7 @@ class _Writer:
             targets = (f"{storage.name}[{self.expressions.scalar(index)}]",)
             texts = [value.text]
         for target, text in zip(targets, texts, strict=True):
-            self.line(f"{target} = {text};")
+            self.line(f"{target} = {storage.stored(text, lanes)};")
 
     def _write_allocbuffer(self, node: tirx.AllocBuffer) -> None:
         buffer, type_ = node.buffer, glsl_type(str(node.buffer.ty.dtype))

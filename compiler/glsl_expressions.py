@@ -69,6 +69,19 @@ class Storage:
     quads: str | None = None
     elements: int = 0
 
+    @property
+    def value_element(self) -> str:
+        """Element type of what is loaded: half floats exist in memory alone, where no device must compute in them."""
+        return "float" if self.type.element == "float16_t" else self.type.element
+
+    def loaded(self, text: str, lanes: int = 1) -> str:
+        """GLSL of an element, or of a vector of them, that is loaded."""
+        return f"{GlslType('float', lanes).part_types[0]}({text})" if self.type.element == "float16_t" else text
+
+    def stored(self, text: str, lanes: int = 1) -> str:
+        """GLSL of a value, or of a vector, that is stored."""
+        return f"{GlslType('float16_t', lanes).part_types[0]}({text})" if self.type.element == "float16_t" else text
+
 
 @dataclass
 class Expressions:
@@ -189,8 +202,7 @@ class Expressions:
         return Value(type_, (int_literal(int(expr.value)) + ("u" if type_.element == "uint" else ""),))
 
     def _visit_floatimm(self, expr: tirx.FloatImm) -> Value:
-        type_, text = type_of(expr), float_literal(float(expr.value))
-        return Value(type_, (text if type_.element == "float" else f"{type_.element}({text})",))
+        return Value(type_of(expr), (float_literal(float(expr.value)),))
 
     def _visit_max(self, expr: tirx.Max) -> Value:
         return self._binary(expr, "max({}, {})")
@@ -281,12 +293,12 @@ class Expressions:
             raise CompileError("a load of several vectors has no form in GLSL")
         if storage.type.lanes > 1:
             return self.vector_elements(storage, self.scalar(index))
-        type_ = GlslType(storage.type.element, lanes)
+        type_ = GlslType(storage.value_element, lanes)
         quads = self._quad_load(storage, index, type_)
         if quads is not None:
             return quads
         indices = [self.scalar(index)] if lanes == 1 else self.element_indices(index)
-        texts = [f"{storage.name}[{text}]" for text in indices]
+        texts = [storage.loaded(f"{storage.name}[{text}]") for text in indices]
         if storage.constant:  # each element by itself: vectors of neighbours overlap
             texts = [self.shared(Value(type_.with_lanes(1), (text,))).text for text in texts]
             return self.shared(gather(type_, texts))
@@ -298,13 +310,13 @@ class Expressions:
             return None
         vectors = self.quad_vectors(storage, index, type_)
         if vectors is not None:
-            return self.shared(Value(type_, vectors))
+            return self.shared(Value(type_, tuple(storage.loaded(text, QUAD) for text in vectors)))
         address = split_address(index)
         # A vector around one element must not reach beyond the buffer.
         if address is None or type_.lanes > 1 or storage.elements % QUAD:
             return self._neighbours(storage, index, type_)
         number, lane = divmod(address.constant, QUAD)
-        text = self._quad(storage, address, number)
+        text = storage.loaded(self._quad(storage, address, number), QUAD)
         return Value(type_, (self.shared(Value(type_.with_lanes(QUAD), (text,))).lane(lane),))
 
     def _neighbours(self, storage: Storage, index: tvm.ir.Expr, type_: GlslType) -> Value | None:
@@ -412,5 +424,6 @@ def _offset(base: str, count: int, part: int) -> str:
 
 
 def type_of(expr: tvm.ir.Expr) -> GlslType:
-    """The type of an expression."""
-    return glsl_type(str(expr.ty.dtype))
+    """The type of an expression; halves are floats as soon as they are loaded."""
+    type_ = glsl_type(str(expr.ty.dtype))
+    return type_.with_element("float") if type_.element == "float16_t" else type_

@@ -1,7 +1,7 @@
 """An ONNX file becomes a checked, dense, static model and a TVM Relax module.
 
     file -> parse -> external data -> checker -> ColumnConv dense -> functions inlined -> batch fixed
-         -> constants and batch norms folded -> operators checked -> Relax
+         -> constants and batch norms folded, layer norms and shuffles rewritten -> operators checked -> Relax
 
 The file is material from elsewhere: it is refused with a message, never trusted. One float32 input, ``(N, C, H, W)``
 or ``(N, F)``, and one output; everything but the batch must be static. TVM is imported inside the last step only.
@@ -13,6 +13,7 @@ import contextlib
 import io
 import json
 import warnings
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,12 +22,19 @@ import onnx
 import onnx.inliner
 
 from .errors import CompileError, OnnxInputError
+from .onnx_input import fix_input_shape
 from .operators import check_operators
+from .passes.batch_norm_arithmetic import write_batch_norms_as_arithmetic
+from .passes.channel_gathers import simplify_channel_gathers
+from .passes.channels_first import move_channels_first
 from .passes.column_conv import densify_column_convs
 from .passes.external_data import load_external_data
 from .passes.fold_batch_norm import fold_batch_norm
 from .passes.fold_constants import fold_constants
 from .passes.graph import drop_unused, node_label
+from .passes.identities import drop_identities
+from .passes.layer_norm import decompose_layer_norms
+from .passes.separate_bias import separate_biases
 from .passes.shapes import infer_shapes, static_shapes
 from .passes.well_formed import check_well_formed
 
@@ -37,7 +45,15 @@ __all__ = ["PREPROCESSING_KEY", "ImportedModel", "import_onnx", "load_onnx", "re
 
 PREPROCESSING_KEY = "act.preprocessing"
 MIN_OPSET = 9
-SUPPORTED_INPUT = "float32 images (N, C, H, W), or features (N, F), are supported"
+REWRITES: Sequence[Callable[[onnx.ModelProto], int]] = (
+    drop_identities,
+    fold_batch_norm,
+    move_channels_first,
+    decompose_layer_norms,
+    write_batch_norms_as_arithmetic,
+    simplify_channel_gathers,
+    separate_biases,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,19 +82,20 @@ class ImportedModel:
     metadata: dict[str, str]
 
 
-def import_onnx(path: Path, *, batch: int = 1) -> ImportedModel:
+def import_onnx(path: Path, *, batch: int = 1, input_shape: tuple[int, ...] | None = None) -> ImportedModel:
     """Read an ONNX file, make it static and dense, and translate it to Relax.
 
     Args:
         path: The file; external data is read from its folder only.
         batch: Batch size to fix.
+        input_shape: ``(C, H, W)`` or ``(F,)``, for files that leave these open.
 
     Raises:
         OnnxInputError: If the file is not a valid ONNX model, or its inputs and outputs are not as above.
         UnsupportedOpError: If the compiler does not take an operator.
         CompileError: If TVM refuses the network.
     """
-    model = load_onnx(path, batch=batch)
+    model = load_onnx(path, batch=batch, input_shape=input_shape)
     shapes = static_shapes(model)
     metadata = {entry.key: entry.value for entry in model.metadata_props}
     input_name, output_name = model.graph.input[0].name, model.graph.output[0].name
@@ -94,8 +111,8 @@ def import_onnx(path: Path, *, batch: int = 1) -> ImportedModel:
     )
 
 
-def load_onnx(path: Path, *, batch: int = 1) -> onnx.ModelProto:
-    """The ONNX half of `import_onnx`, without TVM: checked, dense, inlined, static, folded.
+def load_onnx(path: Path, *, batch: int = 1, input_shape: tuple[int, ...] | None = None) -> onnx.ModelProto:
+    """The ONNX half of `import_onnx`, without TVM: checked, dense, inlined, static, folded, simplified.
 
     Raises:
         OnnxInputError: As `import_onnx`.
@@ -109,18 +126,19 @@ def load_onnx(path: Path, *, batch: int = 1) -> onnx.ModelProto:
     densify_column_convs(model)
     if model.functions:
         model = onnx.inliner.inline_local_functions(model)
-    _fix_batch(path, model, batch)
+    fix_input_shape(path, model, batch=batch, input_shape=input_shape)
     del model.graph.value_info[:]
     try:
         fold_constants(model)
-        if fold_batch_norm(model):
-            infer_shapes(model)
+        _check_channels(path, model)
+        for rewrite in REWRITES:
+            if rewrite(model):
+                infer_shapes(model)
     except onnx.shape_inference.InferenceError as error:
-        raise OnnxInputError(f"{str(path)!r}: shapes contradict each other: {_first_line(error)}") from error
+        raise OnnxInputError(f"{str(path)!r}: shapes or types contradict each other: {_first_line(error)}") from error
     drop_unused(model.graph)
     check_operators(model)
     _check_output(path, model)
-    _check_channels(path, model)
     return model
 
 
@@ -165,44 +183,6 @@ def _check(path: Path, model: onnx.ModelProto) -> None:
         )
 
 
-def _fix_batch(path: Path, model: onnx.ModelProto, batch: int) -> None:
-    """Give the one input a static shape; the other values' shapes follow by inference."""
-    value = _single_input(path, model)
-    tensor = value.type.tensor_type
-    if tensor.elem_type != onnx.TensorProto.FLOAT:
-        kind = onnx.TensorProto.DataType.Name(tensor.elem_type).lower()
-        raise OnnxInputError(f"input {value.name!r} has type {kind}; {SUPPORTED_INPUT}")
-    dims = tensor.shape.dim
-    shown = ", ".join(str(d.dim_value if d.HasField("dim_value") else d.dim_param or "?") for d in dims)
-    if len(dims) not in (2, 4):
-        raise OnnxInputError(f"input {value.name!r} has shape ({shown}); {SUPPORTED_INPUT}")
-    if not all(dim.HasField("dim_value") and dim.dim_value > 0 for dim in dims[1:]):
-        raise OnnxInputError(
-            f"input {value.name!r} has shape ({shown}); only the batch may be open: export with a fixed image size"
-        )
-    if dims[0].HasField("dim_value") and dims[0].dim_value != batch:
-        raise OnnxInputError(
-            f"input {value.name!r} has the fixed batch {dims[0].dim_value}, but batch {batch} was asked for: "
-            "ask for that batch, or export with an open one"
-        )
-    dims[0].dim_value = batch
-    for output in model.graph.output:
-        output.type.tensor_type.ClearField("shape")
-
-
-def _single_input(path: Path, model: onnx.ModelProto) -> onnx.ValueInfoProto:
-    constants = {tensor.name for tensor in model.graph.initializer}
-    inputs = [value for value in model.graph.input if value.name not in constants]
-    outputs = [value.name for value in model.graph.output]
-    if len(inputs) != 1 or len(outputs) != 1:
-        names = ", ".join(repr(value.name) for value in inputs)
-        raise OnnxInputError(
-            f"{str(path)!r} has {len(inputs)} inputs ({names}) and {len(outputs)} outputs "
-            f"({', '.join(map(repr, outputs))}); networks with one input and one output are supported"
-        )
-    return inputs[0]
-
-
 def _check_output(path: Path, model: onnx.ModelProto) -> None:
     shapes = static_shapes(model)
     output = model.graph.output[0]
@@ -218,7 +198,7 @@ def _check_channels(path: Path, model: onnx.ModelProto) -> None:
     """Shape inference does not compare a convolution's input channels with its weight's."""
     shapes = static_shapes(model)
     for node in model.graph.node:
-        if node.op_type != "Conv" or node.input[0] not in shapes:
+        if node.op_type != "Conv" or any(name not in shapes for name in node.input[:2]):
             continue
         groups = next((attribute.i for attribute in node.attribute if attribute.name == "group"), 1)
         channels, weight = shapes[node.input[0]][1], shapes[node.input[1]]
@@ -245,15 +225,21 @@ def _preprocessing(path: Path, metadata: dict[str, str]) -> dict[str, Any] | Non
 def _to_relax(model: onnx.ModelProto) -> tvm.IRModule:
     from tvm.relax.frontend.onnx import from_onnx
 
+    from .passes.clip_bounds import inline_clip_bounds
+
     # TVM warns about renamed inputs and prints failing operators; stdout belongs to the result.
     printed = io.StringIO()
     try:
         with warnings.catch_warnings(), contextlib.redirect_stdout(printed):
             warnings.simplefilter("ignore")
-            return from_onnx(model, keep_params_in_input=False)
+            return inline_clip_bounds(from_onnx(model, keep_params_in_input=False))
     except Exception as error:  # TVM raises its own types, AssertionError and KeyError among others
         detail = printed.getvalue().strip().partition(", with inputs")[0]
-        raise CompileError(f"TVM cannot translate this network: {_first_line(error)} {detail}".strip()) from error
+        nodes = [node_label(node) for node in model.graph.node if node.op_type in detail.split()]
+        named = f" (of {', '.join(nodes[:3])}{', …' if len(nodes) > 3 else ''})" if nodes else ""
+        raise CompileError(
+            f"TVM cannot translate this network: {_first_line(error)} {detail}{named}".strip()
+        ) from error
 
 
 def _first_line(error: BaseException) -> str:

@@ -13,6 +13,7 @@ from tvm.s_tir.schedule import SBlockRV, ScheduleError
 from .code_generation import KernelGroup, build_kernels
 from .device_functions import with_layouts
 from .errors import CompileError
+from .half_storage import store_parameters
 from .layout import Layout
 from .legalize import LAYER_ANNOTATION, Layer
 from .schedules.conv import schedule_conv
@@ -40,12 +41,15 @@ class KernelBuilder:
     layers: Sequence[Layer]
     _built: dict[tuple[Any, ...], KernelGroup] = field(default_factory=dict)
 
-    def build(self, function: tirx.PrimFunc, layouts: Layouts, name: str) -> tuple[KernelGroup, Layer | None]:
+    def build(
+        self, function: tirx.PrimFunc, layouts: Layouts, dtypes: tuple[str, ...], name: str
+    ) -> tuple[KernelGroup, Layer | None]:
         """Kernels of a function, and the layer in it.
 
         Args:
             function: Not yet scheduled.
             layouts: Of its parameters; None for rows without gaps.
+            dtypes: Of its parameters in memory.
             name: Stem of the kernels' names.
 
         Raises:
@@ -55,12 +59,12 @@ class KernelBuilder:
         layer, anchor = self._take_layer(schedule)
         unmarked = schedule.mod["main"]
         structure = tvm_ffi.StructuralKey(unmarked)  # type: ignore[call-arg]
-        key = (structure, layouts, layer.tile if layer else None)
+        key = (structure, layouts, dtypes, layer.tile if layer else None)
         if key not in self._built:
             scheduled = self._schedule(schedule, unmarked, layer, anchor, layouts[-1], name)
-            # Layouts come after the schedule: a private copy of a tensor must not inherit its strides.
-            strided = with_layouts(scheduled, layouts)
-            self._built[key] = build_kernels(strided, self.target, name=name)
+            # Layouts and types come after the schedule: a private copy of a tensor must not inherit its own.
+            stored = store_parameters(with_layouts(scheduled, layouts), dtypes)
+            self._built[key] = build_kernels(stored, self.target, name=name)
         return self._built[key], layer
 
     def _take_layer(self, schedule: s_tir.Schedule) -> tuple[Layer | None, SBlockRV | None]:

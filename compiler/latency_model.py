@@ -1,4 +1,4 @@
-"""Modelled milliseconds of a network on a target without a phone: an analytic cost per kernel, batch 1, fp32.
+"""Modelled milliseconds of a network on a target without a phone: an analytic cost per kernel, batch 1.
 
     latency = sync + sum over kernels of launch + max(
         gather * arithmetic * (1 + idle / pixels), gather * L2 bytes / L2 rate, DRAM bytes / DRAM rate)
@@ -9,6 +9,9 @@
   a 1x1 kernel and a gathered column have nothing to reuse;
 - gather: a kernel over packed columns costs more per MAC, since its input addresses come from a table;
 - DRAM bytes: input, output and weights once. Additions are fused and cost the reading of their second operand.
+
+The target's precision decides the bytes alone: fp16 storage halves the traffic, while arithmetic, which accumulates in
+fp32, takes as long as in fp32 (measured so on Adreno 640, and on newer parts with fp32 accumulation).
 
 A layer with pruned columns is priced at the cheaper of both lowerings: packed columns, or dense with zeros. So fewer
 channels or columns are never slower beyond the steps of four.
@@ -42,7 +45,6 @@ __all__ = [
 ]
 
 MODEL_VERSION = "1"
-BYTES = 4
 PIXEL_TILE = 4
 CHANNEL_TILE = 4
 
@@ -96,20 +98,19 @@ class KernelCost:
 def modelled_latency_ms(
     layers: Sequence[LayerShape], target: Target, parameters: ModelParameters = CALIBRATED
 ) -> float:
-    """Modelled latency of a network, batch 1, fp32.
+    """Modelled latency of a network, batch 1, in the target's precision.
 
     Args:
         layers: Layers in any order; the model does not look at neighbours.
-        target: What it would run on.
+        target: What it would run on, and in which precision.
         parameters: Constants of the model.
 
     Returns:
         Milliseconds; of kind "modelled", never comparable with a measured value.
     """
-    machine = target.machine
-    total_us = parameters.sync_us
+    machine, item_bytes, total_us = target.machine, target.storage_bytes, parameters.sync_us
     for shape in layers:
-        total_us += _best(shape, machine, parameters).modelled_us
+        total_us += _best(shape, machine, item_bytes, parameters).modelled_us
     return total_us * 1e-3
 
 
@@ -117,7 +118,7 @@ def modelled_kernels(
     layers: Sequence[LayerShape], target: Target, parameters: ModelParameters = CALIBRATED
 ) -> tuple[KernelCost, ...]:
     """Cost of each layer by its cheaper lowering, in the order given; `modelled_latency_ms` is their sum plus sync."""
-    return tuple(_best(shape, target.machine, parameters) for shape in layers)
+    return tuple(_best(shape, target.machine, target.storage_bytes, parameters) for shape in layers)
 
 
 def lowering_costs(
@@ -132,27 +133,30 @@ def kernel_cost(
     shape: LayerShape, lowering: Lowering, target: Target, parameters: ModelParameters = CALIBRATED
 ) -> KernelCost:
     """Cost of a layer by one lowering: ``dense`` computes zero columns too, ``column`` gathers the kept ones."""
-    return _price(shape, lowering, target.machine, parameters)
+    return _price(shape, lowering, target.machine, target.storage_bytes, parameters)
 
 
 @lru_cache(maxsize=1 << 16)
-def _best(shape: LayerShape, machine: Machine, parameters: ModelParameters) -> KernelCost:
-    dense = _price(shape, "dense", machine, parameters)
+def _best(shape: LayerShape, machine: Machine, item_bytes: int, parameters: ModelParameters) -> KernelCost:
+    dense = _price(shape, "dense", machine, item_bytes, parameters)
     if shape.is_dense:
         return dense
-    column = _price(shape, "column", machine, parameters)
+    column = _price(shape, "column", machine, item_bytes, parameters)
     return column if column.modelled_us < dense.modelled_us else dense
 
 
-def _price(shape: LayerShape, lowering: Lowering, machine: Machine, parameters: ModelParameters) -> KernelCost:
+def _price(
+    shape: LayerShape, lowering: Lowering, machine: Machine, item_bytes: int, parameters: ModelParameters
+) -> KernelCost:
     columns = shape.columns if lowering == "column" else shape.dense_columns
     gather = parameters.gather if lowering == "column" else 1.0
     pixels = shape.output_hw[0] * shape.output_hw[1]
     macs = _padded_macs(shape, lowering, pixels)
     lanes = 1.0 if shape.kind == "linear" else 1.0 + parameters.idle_pixels / pixels
     arithmetic_us = gather * 2e-3 * macs * lanes / (parameters.efficiency * machine.peak_gflops)
-    l2_us = gather * 1e-3 * macs * _l2_bytes_per_mac(shape, lowering) / machine.l2_gbps
-    traffic = _dram_bytes(shape, columns)
+    l2_bytes = macs * item_bytes * _l2_items_per_mac(shape, lowering)
+    l2_us = gather * 1e-3 * l2_bytes / machine.l2_gbps
+    traffic = item_bytes * _dram_items(shape, columns)
     dram_us = 1e-3 * traffic / machine.dram_gbps
     busy_us = max(arithmetic_us, l2_us, dram_us)
     bound: Bound = "DRAM" if busy_us == dram_us else "L2" if busy_us == l2_us else "arithmetic"
@@ -174,24 +178,24 @@ def _padded_macs(shape: LayerShape, lowering: Lowering, pixels: int) -> int:
     return outputs * reduction * pixels
 
 
-def _l2_bytes_per_mac(shape: LayerShape, lowering: Lowering) -> float:
-    """Bytes read per MAC by a work-item of 4 pixels by 4 channels; a linear layer streams its weights once (DRAM)."""
+def _l2_items_per_mac(shape: LayerShape, lowering: Lowering) -> float:
+    """Elements read per MAC by a work-item of 4 pixels by 4 channels; a linear layer streams its weights (DRAM)."""
     if shape.kind == "linear":
         return 0.0
     kw, step = shape.kernel[1], shape.stride[1]
     # A gathered column, and a stride beyond the kernel, read each input anew; else a row's overlap is read once.
     row = PIXEL_TILE * kw if lowering == "column" else min(kw + (PIXEL_TILE - 1) * step, PIXEL_TILE * kw)
     outputs_per_input = 1 if shape.kind == "depthwise" else CHANNEL_TILE
-    return BYTES * row / (kw * PIXEL_TILE * outputs_per_input)
+    return row / (kw * PIXEL_TILE * outputs_per_input)
 
 
-def _dram_bytes(shape: LayerShape, columns: int) -> int:
+def _dram_items(shape: LayerShape, columns: int) -> int:
     inputs = shape.c_in * shape.input_hw[0] * shape.input_hw[1]
     outputs = shape.c_out * shape.output_hw[0] * shape.output_hw[1]
     if shape.kind == "elementwise":
-        return BYTES * outputs
+        return outputs
     weights = 0 if shape.kind == "pool" else shape.c_out * columns
-    return BYTES * (inputs + outputs + weights)
+    return inputs + outputs + weights
 
 
 def _pad(count: int) -> int:

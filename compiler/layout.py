@@ -16,7 +16,7 @@ from math import prod
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Layout"]
+__all__ = ["Layout", "Part"]
 
 # A vector at the end of the last row may read beyond it; what it reads there is never stored.
 SLACK_ELEMENTS = 256
@@ -75,6 +75,17 @@ class Layout:
             return prod(self.shape) + self.slack
         return self.lead + self.shape[0] * self.strides[0] + self.slack
 
+    def part(self, axis: int, start: int, size: int) -> Part:
+        """Indices ``start`` to ``start + size - 1`` of an axis, in the same memory.
+
+        Raises:
+            ValueError: If they are not all there.
+        """
+        if not 0 <= start < start + size <= self.shape[axis]:
+            raise ValueError(f"axis {axis} of {self.shape} has no part {start}..{start + size - 1}")
+        shape = (*self.shape[:axis], size, *self.shape[axis + 1 :])
+        return Part(shape=shape, whole=self, axis=axis, start=start)
+
     def halo_cells(self) -> npt.NDArray[np.int32]:
         """Elements of the halo, as sorted indices into the allocation; slack is not part of it."""
         cells = np.ones(self.elements - self.slack, dtype=bool)
@@ -85,3 +96,50 @@ class Layout:
         )
         interior[...] = False
         return np.flatnonzero(cells).astype(np.int32)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Part(Layout):
+    """Neighbouring indices of one axis of another layout: the same strides, further in.
+
+    A kernel that is given the whole tensor's memory and this layout reads or writes its part alone. Rows, planes and
+    halo are those of the whole.
+
+    Attributes:
+        whole: Layout of the whole tensor; may be a part itself.
+        axis: Cut along this axis.
+        start: First index of the part.
+    """
+
+    whole: Layout
+    axis: int
+    start: int
+
+    @property
+    def is_plain(self) -> bool:
+        """Never: a part does not begin where its memory does."""
+        return False
+
+    @property
+    def pitch(self) -> int:
+        """Of the whole."""
+        return self.whole.pitch
+
+    @property
+    def strides(self) -> tuple[int, ...]:
+        """Of the whole."""
+        return self.whole.strides
+
+    @property
+    def lead(self) -> int:
+        """Elements of the whole before the part's first one."""
+        return self.whole.lead + self.start * self.whole.strides[self.axis]
+
+    @property
+    def elements(self) -> int:
+        """Elements of the part itself; halo and slack belong to the whole."""
+        return prod(self.shape)
+
+    def halo_cells(self) -> npt.NDArray[np.int32]:
+        """None of its own."""
+        return np.empty(0, np.int32)

@@ -2,69 +2,46 @@
 
     decompose, fold -> legalize (`legalize`) -> fuse (TVM) -> per call: layouts, schedule, code (`code_generation`)
 
-Equal functions are built once. Reshapes of plain tensors become views and cost nothing.
+Equal functions are built once. Reshapes of plain tensors and slices of channels become views and cost nothing; a
+concatenation is written by the kernels of its inputs (`concat_plan`).
 """
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import tvm
-from tvm import relax, te, tirx
+from tvm import relax, tirx
 
-from .activation_layouts import VIEW_OPERATORS, ActivationLayouts, find_layouts
-from .device_functions import DeviceKernel
+from ..device.precision import STORAGE_DTYPES
+from .activation_layouts import (
+    CONCAT,
+    VIEW_OPERATORS,
+    ActivationLayouts,
+    channel_slice,
+    find_layouts,
+    split_axis,
+    static_shape,
+)
+from .concat_plan import ConcatPlan, plan_concats
 from .errors import CompileError, UnsupportedOpError
 from .kernels import KernelBuilder
 from .layout import Layout
-from .legalize import Layer, Legalizer
+from .legalize import Legalizer, has_computed_weights
+from .legalize_gather import find_tables
+from .lowered import LoweredNetwork, LoweredStep, Tensor
+from .passes.half_range import require_half_range
+from .schedules.copy import copy_function
 from .targets import Target
 
 __all__ = ["LoweredNetwork", "LoweredStep", "Tensor", "lower"]
 
-Role = Literal["input", "output", "weight", "activation"]
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Tensor:
-    """A buffer of the network; views share the tensor they look at.
-
-    Attributes:
-        name: For reports.
-        role: As in the package.
-        dtype: ``float32`` or ``int32``.
-        layout: Shape and place of the elements.
-        data: Of weights.
-    """
-
-    name: str
-    role: Role
-    dtype: str
-    layout: Layout
-    data: npt.NDArray[Any] | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class LoweredStep:
-    """One launch: a kernel, its arguments in order, which of them it writes, and the layer it computes, if any."""
-
-    kernel: DeviceKernel
-    arguments: tuple[Tensor, ...]
-    written: tuple[Tensor, ...]
-    operator: str
-    layer: Layer | None
-
-
-@dataclass(frozen=True, kw_only=True)
-class LoweredNetwork:
-    """Steps in order, and the network's input and output."""
-
-    steps: tuple[LoweredStep, ...]
-    input: Tensor
-    output: Tensor
+# Operators that become one kernel: with two more operands each, they stay below the 128 arguments that it may have.
+MAX_FUSED = 60
 
 
 def lower(module: tvm.IRModule, target: Target, *, names: dict[str, list[str]]) -> LoweredNetwork:
@@ -79,20 +56,22 @@ def lower(module: tvm.IRModule, target: Target, *, names: dict[str, list[str]]) 
         CompileError: If TVM cannot lower an operator.
     """
     passes = relax.transform
-    with tvm.ir.transform.PassContext(opt_level=3):
-        module = tvm.ir.transform.Sequential(
-            [passes.DecomposeOpsForInference(), passes.CanonicalizeBindings(), passes.FoldConstant()]
-        )(module)
+    with tvm.ir.transform.PassContext(opt_level=3, config={"relax.FuseOps.max_depth": MAX_FUSED}):
+        module = tvm.ir.transform.Sequential([passes.DecomposeOpsForInference(), passes.CanonicalizeBindings()])(module)
+        if has_computed_weights(module):  # it compiles every operator on constants, so it is not done for nothing
+            module = passes.FoldConstant()(module)
         main = module["main"]
         legalizer = Legalizer(
             target=target,
             layouts=find_layouts(module, target),
             names=names,
             inputs=frozenset(str(param.name) for param in main.params),
+            tables=find_tables(module),
         )
         module = tvm.ir.transform.Sequential(
             [
                 passes.LegalizeOps(legalizer.table()),
+                passes.DeadCodeElimination(),
                 passes.FoldConstant(),
                 passes.AnnotateTIROpPattern(),
                 passes.FuseOps(),
@@ -100,7 +79,9 @@ def lower(module: tvm.IRModule, target: Target, *, names: dict[str, list[str]]) 
                 passes.DeadCodeElimination(),
             ]
         )(module)
-    return _Line(module, legalizer.layouts, KernelBuilder(target=target, layers=legalizer.layers)).run()
+    builder = KernelBuilder(target=target, layers=legalizer.layers)
+    plan = plan_concats(module["main"])
+    return _Line(module, legalizer.layouts, builder, plan, storage=STORAGE_DTYPES[target.precision]).run()
 
 
 @dataclass
@@ -110,6 +91,8 @@ class _Line:
     module: tvm.IRModule
     layouts: ActivationLayouts
     builder: KernelBuilder
+    plan: ConcatPlan
+    storage: str
     steps: list[LoweredStep] = field(default_factory=list)
     values: dict[relax.Var, tuple[Tensor, ...]] = field(default_factory=dict)
     constants: dict[tuple[str, tuple[int, ...], bytes], Tensor] = field(default_factory=dict)
@@ -122,7 +105,10 @@ class _Line:
         )
         self.values[parameter] = (source,)
         output = Tensor(name="output", role="output", dtype="float32", layout=Layout(shape=_shape(main.body.body.ty)))
-        for binding in (binding for block in main.body.blocks for binding in block.bindings):
+        bindings = [binding for block in main.body.blocks for binding in block.bindings]
+        if any(binding.var.same_as(main.body.body) for binding in bindings):
+            self.values[main.body.body] = (output,)
+        for binding in bindings:
             is_result = binding.var.same_as(main.body.body)
             self.values[binding.var] = self._value(binding.var, binding.value, output if is_result else None)
         result = self._single(main.body.body)
@@ -140,9 +126,16 @@ class _Line:
             return self._tensors(value)
         name = value.op.name if isinstance(value.op, tvm.ir.Op) else str(value.op)
         if name == "relax.call_tir":
-            return self._call(value, output)
+            return self._call(variable, value, output)
         if name in VIEW_OPERATORS:
             return (self._view(value, variable, output),)
+        if name == CONCAT:
+            return (self._concat(value, variable),)
+        if name == "relax.split":
+            return self._split(value)
+        first = channel_slice(value)
+        if first is not None:
+            return (self._part(self._shaped(value.args[0]), 1, first, _shape(value.ty)[1]),)
         raise UnsupportedOpError(f"operator {name!r} has no kernel and no lowering in TVM")
 
     def _view(self, call: relax.Call, variable: relax.Var, output: Tensor | None) -> Tensor:
@@ -150,51 +143,103 @@ class _Line:
         layout = self.layouts.of(_shape(variable.ty))
         if output is None and source.role == "activation" and source.layout.is_plain and layout.is_plain:
             return source
-        view = output or Tensor(name=str(variable.name), role="activation", dtype=source.dtype, layout=layout)
-        self._copy(source, view)
+        view = output or self._activation(str(variable.name), variable.ty)
+        self._copy(source, view, "a view of memory that is not plain rows, or of the input")
         return view
 
-    def _copy(self, source: Tensor, destination: Tensor) -> None:
+    def _concat(self, call: relax.Call, variable: relax.Var) -> Tensor:
+        """The whole; its inputs are there already, but for those that the plan has copied."""
+        whole, axis, start = self._home(variable), split_axis(call) or 0, 0
+        for index, item in enumerate(call.args[0].fields):
+            source, size = self._single(item), static_shape(item)[axis]
+            part = whole.part(axis, start, size)
+            if source.buffer is not part.buffer or source.layout.lead != part.layout.lead:
+                reason = self.plan.reasons.get((variable, index), "its kernel writes elsewhere")
+                self._copy(source, part, f"concatenation: {reason}")
+            start += size
+        return whole
+
+    def _split(self, call: relax.Call) -> tuple[Tensor, ...]:
+        source, axis, start, parts = self._shaped(call.args[0]), split_axis(call) or 0, 0, []
+        for field_type in call.ty.fields:
+            size = _shape(field_type)[axis]
+            parts.append(self._part(source, axis, start, size))
+            start += size
+        return tuple(parts)
+
+    def _shaped(self, expr: relax.Expr) -> Tensor:
+        """The tensor of a value, with the value's own shape: a reshape shares the tensor that it looks at."""
+        source, shape = self._single(expr), static_shape(expr)
+        if source.layout.shape == shape:
+            return source
+        layout = Layout(shape=shape, slack=source.layout.slack)
+        return Tensor(name=source.name, role=source.role, dtype=source.dtype, layout=layout, whole=source)
+
+    def _part(self, source: Tensor, axis: int, start: int, size: int) -> Tensor:
+        """A part of a tensor; of the input, which has no halo, a copy of that part."""
+        part = source.part(axis, start, size)
+        if source.role == "activation":
+            return part
+        layout = self.layouts.of(part.layout.shape)
+        copy = Tensor(name=part.name, role="activation", dtype=self._stored(part.dtype), layout=layout)
+        self._copy(part, copy, "a slice of the input, which has no halo")
+        return copy
+
+    def _home(self, variable: relax.Var) -> Tensor:
+        """The tensor of a value that a kernel, or a concatenation's inputs, write."""
+        if variable in self.values:
+            return self._single(variable)
+        place = self.plan.places.get(variable)
+        if place is None:
+            home = self._activation(str(variable.name), variable.ty)
+        else:
+            home = self._home(place.whole).part(place.axis, place.start, _shape(variable.ty)[place.axis])
+        self.values[variable] = (home,)
+        return home
+
+    def _activation(self, name: str, type_: relax.TensorType) -> Tensor:
+        """A value of that type in registers, stored as the precision says."""
+        dtype = self._stored(str(type_.dtype))
+        return Tensor(name=name, role="activation", dtype=dtype, layout=self.layouts.of(_shape(type_)))
+
+    def _copy(self, source: Tensor, destination: Tensor, reason: str = "the network's output is plain rows") -> None:
         """A kernel that copies element by element in row-major order, whatever both layouts are."""
-        shape, target_shape = source.layout.shape, destination.layout.shape
-        x = te.placeholder(shape, source.dtype, name="x")
+        computed = "int32" if source.dtype == "int32" else "float32"
+        function = copy_function(source.layout.shape, destination.layout.shape, computed)
+        self._emit(function, (source, destination), (destination,), "copy", reason)
 
-        def element(*index: tvm.ir.Expr) -> tvm.ir.Expr:
-            flat: Any = 0
-            for position, size in zip(index, target_shape, strict=True):
-                flat = flat * size + position
-            return x[tuple(_unravel(flat, shape))]
-
-        y = te.compute(target_shape, element if shape != target_shape else lambda *i: x[i], name="copy")
-        self._emit(te.create_prim_func([x, y]), (source, destination), (destination,), "copy")
-
-    def _call(self, call: relax.Call, output: Tensor | None) -> tuple[Tensor, ...]:
-        variable, arguments = call.args[0], call.args[1]
-        function = self.module[variable]
+    def _call(self, variable: relax.Var, call: relax.Call, output: Tensor | None) -> tuple[Tensor, ...]:
+        function_name, arguments = call.args[0], call.args[1]
+        function = self.module[function_name]
         inputs = tuple(self._single(argument) for argument in arguments)
         types = call.ty_args[0]
-        fields = types.fields if hasattr(types, "fields") else [types]
-        outputs = (
-            (output,)
-            if output is not None
-            else tuple(
-                Tensor(
-                    name=f"{variable.name_hint}.{len(self.steps)}.{index}",
-                    role="activation",
-                    dtype=str(item.dtype),
-                    layout=self.layouts.of(_shape(item)),
-                )
-                for index, item in enumerate(fields)
+        name = str(function_name.name_hint)
+        if output is not None:
+            outputs: tuple[Tensor, ...] = (output,)
+        elif hasattr(types, "fields"):
+            outputs = tuple(
+                self._activation(f"{name}.{len(self.steps)}.{index}", item) for index, item in enumerate(types.fields)
             )
-        )
-        self._emit(function, (*inputs, *outputs), outputs, str(variable.name_hint))
+        else:
+            outputs = (self._home(variable),)
+        reason = "the input has no halo for a convolution" if name == "copy" else "no weights"
+        self._emit(function, (*inputs, *outputs), outputs, name, reason)
         return outputs
 
     def _emit(
-        self, function: tirx.PrimFunc, tensors: tuple[Tensor, ...], written: tuple[Tensor, ...], name: str
+        self,
+        function: tirx.PrimFunc,
+        tensors: tuple[Tensor, ...],
+        written: tuple[Tensor, ...],
+        name: str,
+        reason: str = "no weights",
     ) -> None:
         layouts = tuple(None if tensor.layout.is_plain else tensor.layout for tensor in tensors)
-        group, layer = self.builder.build(function, layouts, name)
+        dtypes = tuple(tensor.dtype for tensor in tensors)
+        try:
+            group, layer = self.builder.build(function, layouts, dtypes, name)
+        except CompileError as error:
+            raise CompileError(f"{error}; it comes {self._place()}") from error
         by_name = {f"a{index}": tensor for index, tensor in enumerate(tensors)}
         for temporary in group.temporaries:
             by_name[temporary.name] = Tensor(
@@ -210,8 +255,20 @@ class _Line:
             operator = layer.shape.name if layer is not None else name
             counted = layer if kernel is group.kernels[-1] else None  # a layer's work counts once
             self.steps.append(
-                LoweredStep(kernel=kernel, arguments=arguments, written=changed, operator=operator, layer=counted)
+                LoweredStep(
+                    kernel=kernel,
+                    arguments=arguments,
+                    written=changed,
+                    operator=operator,
+                    layer=counted,
+                    reason=reason,
+                )
             )
+
+    def _place(self) -> str:
+        """Where in the network the next step is: TVM keeps no names, but layers with weights have theirs."""
+        layer = next((step.layer for step in reversed(self.steps) if step.layer is not None), None)
+        return "before the first layer" if layer is None else f"after layer {layer.shape.name!r}"
 
     def _single(self, expr: relax.Expr) -> Tensor:
         tensors = self._tensors(expr)
@@ -227,27 +284,27 @@ class _Line:
         raise CompileError(f"unexpected expression in the lowered network: {type(expr).__name__}")
 
     def _constant(self, values: npt.NDArray[Any]) -> Tensor:
-        key = (str(values.dtype), values.shape, values.tobytes())
+        digest = hashlib.sha256(np.ascontiguousarray(values).data).digest()
+        key = (str(values.dtype), values.shape, digest)
         if key not in self.constants:
             if values.dtype not in (np.float32, np.int32):
                 raise CompileError(f"a constant has type {values.dtype}; float32 and int32 are supported")
+            dtype = self._stored(str(values.dtype))
+            if dtype == "float16":
+                require_half_range(values, f"a constant of shape {values.shape}")
             self.constants[key] = Tensor(
                 name=f"weight{len(self.constants)}",
                 role="weight",
-                dtype=str(values.dtype),
+                dtype=dtype,
                 layout=Layout(shape=values.shape),
-                data=np.ascontiguousarray(values),
+                data=np.ascontiguousarray(values, dtype),
             )
         return self.constants[key]
+
+    def _stored(self, dtype: str) -> str:
+        """Type in memory of weights and activations that are ``dtype`` in registers; integers stay."""
+        return self.storage if dtype in ("float32", "float16") else dtype
 
 
 def _shape(type_: relax.TensorType) -> tuple[int, ...]:
     return tuple(int(size) for size in type_.shape)
-
-
-def _unravel(flat: tvm.ir.Expr, shape: tuple[int, ...]) -> list[tvm.ir.Expr]:
-    index: list[tvm.ir.Expr] = []
-    for axis in range(len(shape) - 1, -1, -1):
-        index.insert(0, te.indexmod(flat, shape[axis]) if axis else flat)
-        flat = te.indexdiv(flat, shape[axis])
-    return index

@@ -6,6 +6,7 @@ import tvm
 
 from .device_functions import DeviceFunction, DeviceKernel, last_line
 from .errors import CompileError
+from .opencl_half import spell_halves, without_extension
 from .targets import Target
 from .vector_text import tidy_vectors
 
@@ -20,13 +21,14 @@ def opencl_kernel(function: DeviceFunction, target: Target) -> DeviceKernel:
     """
     try:
         build = tvm.get_global_func("target.build.opencl")
-        module = build(tvm.IRModule({function.name: function.function}), target.tvm_target())
+        module = build(tvm.IRModule({function.name: spell_halves(function.function)}), target.tvm_target())
     except Exception as error:  # TVM raises its own types, and Python's
         raise CompileError(f"TVM cannot generate OpenCL for {function.name!r}: {last_line(error)}") from error
     (x, y, z), (gx, gy, gz) = function.local_size, function.groups
+    source = without_extension(module.inspect_source())
     return DeviceKernel(
         name=function.name,
-        source=tidy_vectors(module.inspect_source(), loads=not target.has_long_addresses),
+        source=tidy_vectors(source, loads=not target.has_long_addresses),
         global_size=(x * gx, y * gy, z * gz),
         local_size=function.local_size,
         arguments=function.arguments,

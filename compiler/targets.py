@@ -7,10 +7,11 @@ loads neither torch nor TVM; `Target.tvm_target` imports TVM when it is called.
 from __future__ import annotations
 
 import difflib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
+from ..device.precision import PRECISIONS, STORAGE_BYTES, Precision
 from ..device.specs import ADRENO_SPECS, AdrenoSpec
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ MAX_ARGUMENTS: Final = MappingProxyType({"opencl": 128, "vulkan": 24})
 
 
 class TargetError(ValueError):
-    """An unknown target."""
+    """An unknown target, or an unknown precision."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -71,6 +72,7 @@ class Target:
         max_buffer_bytes: Largest single buffer; larger weights are split.
         max_arguments: Buffers that one kernel may take.
         machine: Rates for the latency model.
+        precision: How weights and activations are stored; arithmetic is fp32 either way.
     """
 
     name: str
@@ -83,6 +85,12 @@ class Target:
     max_buffer_bytes: int
     max_arguments: int
     machine: Machine
+    precision: Precision = "fp32"
+
+    @property
+    def storage_bytes(self) -> int:
+        """Bytes of one stored weight or activation."""
+        return STORAGE_BYTES[self.precision]
 
     @property
     def has_long_addresses(self) -> bool:
@@ -117,17 +125,27 @@ def list_targets() -> list[str]:
     return list(_TARGETS)
 
 
-def get_target(name: str) -> Target:
+def get_target(name: str, *, precision: str = "fp32") -> Target:
     """The target of that name.
 
+    Args:
+        name: One of `list_targets`.
+        precision: ``fp32``, or ``fp16`` for weights and activations of half the size.
+
     Raises:
-        TargetError: If there is none; names the nearest and all known ones.
+        TargetError: If there is no such target or precision; names the nearest and all known ones.
     """
-    if name in _TARGETS:
-        return _TARGETS[name]
-    near = difflib.get_close_matches(name, _TARGETS, n=1, cutoff=0.6)
+    if name not in _TARGETS:
+        raise TargetError(f"{_unknown('target', name, list_targets())} (see 'act targets')")
+    if precision not in PRECISIONS:
+        raise TargetError(_unknown("precision", precision, list(PRECISIONS)))
+    return replace(_TARGETS[name], precision=precision)
+
+
+def _unknown(kind: str, name: str, known: list[str]) -> str:
+    near = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
     hint = f": did you mean {near[0]!r}?" if near else ";"
-    raise TargetError(f"unknown target {name!r}{hint} known targets: {', '.join(_TARGETS)} (see 'act targets')")
+    return f"unknown {kind} {name!r}{hint} known {kind}s: {', '.join(known)}"
 
 
 def _adreno_target(spec: AdrenoSpec, backend: Backend) -> Target:
@@ -136,7 +154,7 @@ def _adreno_target(spec: AdrenoSpec, backend: Backend) -> Target:
     language = {"opencl": "OpenCL", "vulkan": "Vulkan"}[backend]
     return Target(
         name=spec.name if backend == "opencl" else f"{spec.name}-{backend}",
-        description=f"Qualcomm Adreno {spec.name.removeprefix('adreno')} ({spec.soc}), {language}, fp32",
+        description=f"Qualcomm Adreno {spec.name.removeprefix('adreno')} ({spec.soc}), {language}",
         backend=backend,
         device_spec=spec,
         max_work_group_size=spec.max_work_group_size,
@@ -152,7 +170,7 @@ def _host_target(spec: HostSpec, backend: Backend) -> Target:
     what = {"opencl": "OpenCL device (PoCL on the CPU)", "vulkan": "Vulkan device (lavapipe on the CPU)"}[backend]
     return Target(
         name=f"host-{backend}",
-        description=f"a local {what}, fp32: checks that results are right, predicts no phone",
+        description=f"a local {what}: checks that results are right, predicts no phone",
         backend=backend,
         device_spec=spec,
         max_work_group_size=1024,

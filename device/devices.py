@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .errors import CandidateError, DeviceError, NoDeviceError, RunnerBuildError
+from .precision import TOLERANCES
 
 __all__ = [
     "HOW_TO_GET_A_DEVICE",
@@ -85,7 +86,7 @@ class TimingOptions:
     burst_runs: int = 10
     profile_runs: int = 10
     max_seconds: float = 10.0
-    tolerance: float = 1e-3
+    tolerance: float = TOLERANCES["fp32"]
 
     def __post_init__(self) -> None:
         if self.runs < 1 or min(self.warmup, self.bursts, self.profile_runs) < 0 or self.burst_runs < 1:
@@ -117,7 +118,7 @@ class Device(Protocol):
     def info(self) -> DeviceInfo:
         """What it is."""
 
-    def verify(self, package: Path, *, tolerance: float = 1e-3) -> float:
+    def verify(self, package: Path, *, tolerance: float = TOLERANCES["fp32"]) -> float:
         """Run the package's verification input; return the error relative to the largest output."""
 
     def time(self, package: Path, options: TimingOptions) -> RawTiming:

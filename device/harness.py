@@ -14,8 +14,9 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from .devices import Device, TimingOptions
+from .devices import CandidateError, Device, RawTiming, TimingOptions
 from .package_format import Package, PackageError, read_package
+from .precision import TOLERANCES, Precision, precision_advice
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,7 +48,7 @@ class LatencyStats:
     device_name: str
     fingerprint: str
     batch: int
-    precision: str
+    precision: Precision
     p50: float
     p90: float
     mean: float
@@ -86,7 +87,7 @@ def measure(
     warmup: int = 10,
     max_seconds: float = 10.0,
     profile_runs: int = 10,
-    tolerance: float = 1e-3,
+    tolerance: float | None = None,
 ) -> LatencyStats:
     """Verify and time a package.
 
@@ -97,7 +98,7 @@ def measure(
         warmup: Inferences before, at least (and at least 0.2 s of them).
         max_seconds: Time for each kind of samples, after which fewer are taken.
         profile_runs: Passes with device timestamps; 0 leaves ``per_kernel_us`` empty.
-        tolerance: Largest relative error of the verification.
+        tolerance: Largest relative error of the verification; by default that of the package's precision.
 
     Raises:
         PackageError: If the package is refused.
@@ -107,12 +108,14 @@ def measure(
     """
     path = Path(package_path)
     package = read_package(path)
+    if tolerance is None:
+        tolerance = TOLERANCES[package.precision]
     options = TimingOptions(
         runs=runs, warmup=warmup, max_seconds=max_seconds, profile_runs=profile_runs, tolerance=tolerance
     )
     _check_backend(package, device)
     before = device.state()
-    raw = device.time(path, options)
+    raw = _timed(path, package, device, options)
     p50, p90 = (float(value) for value in np.percentile(raw.single_ms, (50, 90)))
     return LatencyStats(
         device=device.id,
@@ -140,6 +143,16 @@ def _check_backend(package: Package, device: Device) -> None:
             f"a package for {package.target} ({package.backend}) cannot run on {device.id}, which takes "
             f"{' and '.join(device.info.backends)}: choose another device, or compile for {device.info.target}"
         )
+
+
+def _timed(path: Path, package: Package, device: Device, options: TimingOptions) -> RawTiming:
+    """Samples; a wrong output is refused with what to do about it."""
+    try:
+        return device.time(path, options)
+    except CandidateError as error:
+        if error.reason != "wrong_output":
+            raise
+        raise CandidateError(f"{error}{precision_advice(package.precision)}", reason=error.reason) from error
 
 
 def _median(samples: Sequence[float]) -> float | None:

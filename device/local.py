@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from .cache import cache_folder
 from .devices import Backend, DeviceInfo, RawTiming, TimingOptions
 from .errors import DeviceError, NoDeviceError
+from .precision import TOLERANCES
 from .runner import call_runner, device_fields, raw_timing, timing_arguments
 from .runtime.build import build_runner
 
@@ -161,7 +162,7 @@ class LocalDevice:
         """Name, driver, fingerprint and limits."""
         return self._info
 
-    def verify(self, package: Path, *, tolerance: float = 1e-3) -> float:
+    def verify(self, package: Path, *, tolerance: float = TOLERANCES["fp32"]) -> float:
         """Run the verification input; return the error relative to the largest output."""
         result = self._call("verify", package, "--tolerance", repr(tolerance), timeout_s=_BUILD_TIMEOUT_S)
         return float(result["verified_error"])

@@ -11,6 +11,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from .precision import Precision
+
 Role = Literal["input", "output", "weight", "activation"]
 DType = Literal["float32", "int32", "float16"]
 
@@ -110,7 +112,7 @@ class Package:
         return self.input_shape[0] if self.input_shape else 1
 
     @property
-    def precision(self) -> str:
+    def precision(self) -> Precision:
         """``fp16`` when any buffer holds half floats, else ``fp32``."""
         return "fp16" if any(buffer.dtype == "float16" for buffer in self.buffers) else "fp32"
 

@@ -22,6 +22,7 @@ from pydantic import (
     model_validator,
 )
 
+from ..device.precision import Precision
 from .granularity import Unstructured, granularity_from_name
 
 Effort = Literal["quick", "normal", "thorough"]
@@ -58,9 +59,10 @@ class DataConfig(_Section):
 
 
 class GoalConfig(_Section):
-    """The objective is made small; the constraints must hold."""
+    """The objective is made small; the constraints must hold. `precision` is that of the package, not of training."""
 
     target: str = "adreno640"
+    precision: Precision = "fp32"
     device: str | None = None
     objective: Objective = "latency"
     params_x: float | None = Field(default=None, gt=1)

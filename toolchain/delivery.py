@@ -1,7 +1,7 @@
 """Delivery: the files of a finished run, each checked to equal the one before it.
 
 masked network = compact network = ONNX in onnxruntime = package on a device; here the last two, on random and on real
-inputs. A difference above its tolerance is a bug and stops the run.
+inputs. A difference above its tolerance is a bug and stops the run, save where fp16 storage is too coarse or too small.
 """
 
 from dataclasses import dataclass
@@ -20,9 +20,10 @@ from ..compiler.targets import Target
 from ..device.devices import Device, DeviceError, open_device
 from ..device.harness import LatencyStats, measure, run_inputs
 from ..device.local import list_local_devices
+from ..device.precision import TOLERANCES, precision_advice
 from ..models.preprocessing import Preprocessing
 from .capture import CapturedNetwork
-from .equality_chain import ONNX_TOLERANCE, PACKAGE_TOLERANCE, EqualityCheck, compare_arrays, outputs_of
+from .equality_chain import ONNX_TOLERANCE, EqualityCheck, EqualityError, compare_arrays, outputs_of
 from .export import export_onnx, make_onnx
 from .progress import Progress
 
@@ -60,7 +61,8 @@ def compile_checked(
 ) -> Delivered:
     """Compile for `target`; on a device, compare with onnxruntime and measure.
 
-    A network that the compiler does not take keeps its ONNX file: training was not for nothing.
+    A network that the compiler does not take, or that half floats are too coarse for, keeps its ONNX file: training was
+    not for nothing.
     """
     try:
         package = compile_onnx(onnx, target, output=output)
@@ -69,9 +71,14 @@ def compile_checked(
     if device is None:
         return Delivered(onnx=onnx, package=package)
     found = run_inputs(output, device, inputs)
-    check = compare_arrays(
-        f"onnxruntime = package on {device.id}", found, run_onnx(onnx, inputs), tolerance=PACKAGE_TOLERANCE
-    )
+    pair, tolerance = f"onnxruntime = package on {device.id}", TOLERANCES[target.precision]
+    try:
+        check = compare_arrays(pair, found, run_onnx(onnx, inputs), tolerance=tolerance)
+    except EqualityError as error:
+        if target.precision == "fp32":
+            raise
+        output.unlink()
+        return Delivered(onnx=onnx, package=None, problem=f"{error}{precision_advice(target.precision)}")
     stats = measure(output, device, runs=runs)
     return Delivered(onnx=onnx, package=package, latency=stats, equality=(check,))
 

@@ -18,7 +18,6 @@ from .evaluation import evaluating
 
 MASKED_TOLERANCE = 1e-4
 ONNX_TOLERANCE = 1e-4
-PACKAGE_TOLERANCE = 1e-3
 
 RANDOM_IMAGES = 4
 

@@ -20,6 +20,7 @@ from ..models.layers import ChannelPad, ChannelPermutation, ColumnConv2d
 from . import onnx_shape_rules
 from .capture import operator_name
 from .grouped import SingleGroupConv2d
+from .onnx_adaptive_pool import adaptive_average
 from .onnx_graph import GraphWriter, NoRuleError
 from .operators import (
     ADDITIONS,
@@ -184,6 +185,8 @@ def _adaptive_pool(kind: str) -> Rule:
         if after[2:] == (1, 1):
             return _whole_image(w, node, kind)
         if before[2] % after[2] or before[3] % after[3]:
+            if kind == "AveragePool":
+                return adaptive_average(w, node)
             raise NoRuleError(f"adaptive pool {node.name!r} from {before[2:]} to {after[2:]}, whose windows differ")
         window = [before[2] // after[2], before[3] // after[3]]
         return w.emit(node, kind, [w.value(node)], kernel_shape=window, strides=window)

@@ -95,6 +95,14 @@ def bytes_text(value: float) -> str:
     return f"{value:.0f} B"
 
 
+def memory_text(weight_bytes: int, arena_bytes: int, peak_live_bytes: int | None) -> str:
+    """Write a package's memory: `1.1 MB weights, 260 kB activations (1.02× the 255 kB alive at once)`."""
+    text = f"{bytes_text(weight_bytes)} weights, {bytes_text(arena_bytes)} activations"
+    if not peak_live_bytes:
+        return text
+    return f"{text} ({arena_bytes / peak_live_bytes:.2f}× the {bytes_text(peak_live_bytes)} alive at once)"
+
+
 def milliseconds_text(value: float | None) -> str:
     """Write a latency with three digits: `0.412 ms`, `12.3 ms`."""
     if value is None:

@@ -61,7 +61,7 @@ class Pipeline:
         self.folder = folder
         self._config = config
         self._progress = progress
-        self._target = get_target(config.goal.target)
+        self._target = get_target(config.goal.target, precision=config.goal.precision)
         data = load_splits(config)
         self._loaded = load_source(config, data, allow_code=allow_code)
         self._data = fit_size(config, data, self._loaded)

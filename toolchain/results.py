@@ -13,6 +13,7 @@ from .coupling import Coupling
 from .plan import PruningPlan
 
 SCHEMA_VERSION = 1
+PLACE = ("kind", "target", "fingerprint", "batch", "precision")  # what two latencies that are compared agree in
 
 
 def figures(
@@ -41,7 +42,7 @@ def latencies(modelled_ms: float, target: Target, measured: LatencyStats | None)
             "model_version": MODEL_VERSION,
             "p50": modelled_ms,
             "batch": 1,
-            "precision": "fp32",
+            "precision": target.precision,
         }
     ]
     if measured is not None:
@@ -50,10 +51,10 @@ def latencies(modelled_ms: float, target: Target, measured: LatencyStats | None)
 
 
 def ratios(baseline: Mapping[str, Any], result: Mapping[str, Any]) -> dict[str, float]:
-    """How many times smaller the result is; latencies only within one kind and device."""
+    """How many times smaller the result is; latencies only within one kind, place, batch and precision."""
     found = {key: baseline[key] / max(result[key], 1) for key in ("params", "conv_params", "macs", "file_bytes")}
     for before, after in zip(baseline["latency"], result["latency"], strict=False):
-        if before["kind"] != after["kind"]:
+        if any(before.get(key) != after.get(key) for key in PLACE):
             continue
         name = "latency" if before["kind"] == "modelled" else "latency_measured"
         found[name] = before["p50"] / after["p50"]

@@ -22,8 +22,9 @@ from .shapes import infer_shapes, static_shapes
 __all__ = ["fold_constants"]
 
 FOLDABLE_NAMES = """
-    Add Cast CastLike Ceil Concat ConstantOfShape Div Equal Expand Floor Gather Identity Max Min Mod Mul Neg Pow Range
-    ReduceProd Reshape ScatterElements ScatterND Shape Size Slice Split Sqrt Squeeze Sub Transpose Unsqueeze Where
+    Add And Cast CastLike Ceil Concat ConstantOfShape Div Equal Expand Floor Gather Greater Identity Less Max Min Mod
+    Mul Neg Not Or Pow Range ReduceProd Reshape ScatterElements ScatterND Shape Size Slice Split Sqrt Squeeze Sub
+    Transpose Unsqueeze Where
 """
 FOLDABLE = frozenset(FOLDABLE_NAMES.split())
 MAX_ELEMENTS = 1 << 27

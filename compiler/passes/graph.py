@@ -11,7 +11,17 @@ import numpy.typing as npt
 import onnx
 from onnx import numpy_helper
 
-__all__ = ["Constants", "consumer_counts", "drop_unused", "fresh_name", "node_label", "replace_nodes"]
+__all__ = [
+    "Constants",
+    "GraphBuilder",
+    "consumer_counts",
+    "drop_unused",
+    "fresh_name",
+    "node_attribute",
+    "node_label",
+    "opset_version",
+    "replace_nodes",
+]
 
 
 class Constants(Mapping[str, npt.NDArray[Any]]):
@@ -67,6 +77,38 @@ def _constant_array(node: onnx.NodeProto) -> npt.NDArray[Any] | None:
     return None
 
 
+class GraphBuilder:
+    """Collects the nodes that will replace a graph's; new values get names that the graph does not use.
+
+    Attributes:
+        nodes: In execution order.
+    """
+
+    def __init__(self, graph: onnx.GraphProto) -> None:
+        self.nodes: list[onnx.NodeProto] = []
+        self._graph = graph
+        self._used = _names(graph)
+
+    def constant(self, stem: str, array: npt.NDArray[Any]) -> str:
+        """Add an initializer; returns its name."""
+        name = self._fresh(stem)
+        self._graph.initializer.append(numpy_helper.from_array(np.asarray(array), name))
+        return name
+
+    def emit(self, kind: str, inputs: list[str], stem: str, *, name: str = "", **attributes: object) -> str:
+        """Add a node with one new output; returns the output's name."""
+        output = self._fresh(stem)
+        self.nodes.append(onnx.helper.make_node(kind, inputs, [output], name=name or output, **attributes))
+        return output
+
+    def _fresh(self, stem: str) -> str:
+        name, number = stem, 1
+        while name in self._used:
+            name, number = f"{stem}_{number}", number + 1
+        self._used.add(name)
+        return name
+
+
 def consumer_counts(graph: onnx.GraphProto) -> Counter[str]:
     """How often each value is read, by nodes and as a graph output."""
     counts = Counter(name for node in graph.node for name in node.input if name)
@@ -81,12 +123,28 @@ def node_label(node: onnx.NodeProto) -> str:
 
 def fresh_name(graph: onnx.GraphProto, stem: str) -> str:
     """A value name that the graph does not use, ``stem`` where free."""
-    used = {tensor.name for tensor in graph.initializer} | {value.name for value in graph.input}
-    used.update(name for node in graph.node for name in (*node.input, *node.output))
+    used = _names(graph)
     name, number = stem, 1
     while name in used:
         name, number = f"{stem}_{number}", number + 1
     return name
+
+
+def _names(graph: onnx.GraphProto) -> set[str]:
+    names = {tensor.name for tensor in graph.initializer} | {value.name for value in graph.input}
+    names.update(name for node in graph.node for name in (*node.input, *node.output))
+    return names
+
+
+def node_attribute(node: onnx.NodeProto, name: str, default: Any) -> Any:  # noqa: ANN401 - as many types as ONNX has
+    """Value of a node's attribute."""
+    found = next((attribute for attribute in node.attribute if attribute.name == name), None)
+    return default if found is None else onnx.helper.get_attribute_value(found)
+
+
+def opset_version(model: onnx.ModelProto) -> int:
+    """Version of ONNX's own operators that the model uses."""
+    return next((int(entry.version) for entry in model.opset_import if entry.domain in ("", "ai.onnx")), 0)
 
 
 def replace_nodes(graph: onnx.GraphProto, nodes: list[onnx.NodeProto]) -> None:

@@ -11,7 +11,7 @@ import math
 import onnx
 from onnx import helper
 
-__all__ = ["infer_shapes", "static_shapes"]
+__all__ = ["element_types", "infer_shapes", "static_shapes"]
 
 # Tensors up to this size may hold shapes or indices, which inference follows by value.
 MAX_VALUE_ELEMENTS = 1024
@@ -56,3 +56,13 @@ def static_shapes(model: onnx.ModelProto) -> dict[str, tuple[int, ...]]:
             if all(dim.HasField("dim_value") and dim.dim_value >= 0 for dim in dims):
                 shapes[value.name] = tuple(dim.dim_value for dim in dims)
     return shapes
+
+
+def element_types(model: onnx.ModelProto) -> dict[str, int]:
+    """Element types of all values that have one, as ONNX's numbers, inputs, outputs and initializers included."""
+    graph = model.graph
+    types = {tensor.name: int(tensor.data_type) for tensor in graph.initializer}
+    for value in (*graph.value_info, *graph.input, *graph.output):
+        if value.type.HasField("tensor_type") and value.type.tensor_type.elem_type:
+            types[value.name] = int(value.type.tensor_type.elem_type)
+    return types

@@ -6,6 +6,7 @@ A work-item holds a register tile of ``t`` filters by a vector of pixels. Per co
 and ``t`` weights that lie side by side, and does ``t`` vector multiply-adds. The input has a halo of zeros (`layout`),
 so padding needs no comparison. Three forms share this schedule: dense (columns are loops over channel and kernel
 position), column (a table holds each kept column's offset), depthwise (columns are the kernel positions of a channel).
+In a grouped convolution all filters of a tile are of one group, and columns are counted from its first channel.
 Rows are rounded up to whole vectors: what is computed beyond a row's end is dropped when the tile is stored.
 """
 
@@ -18,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 from tvm import s_tir, te, tirx
 from tvm.ir import Expr
-from tvm.s_tir.schedule import SBlockRV
+from tvm.s_tir.schedule import SBlockRV, ScheduleError
 
 from ..layer_shape import LayerShape
 from .epilogue import inline_epilogue
@@ -107,13 +108,15 @@ def column_conv(
     *,
     strides: tuple[int, ...],
 ) -> te.Tensor:
-    """The columns in the table only; ``offsets`` come from `column_offsets` with the same strides."""
-    (sy, sx), t = task.shape.stride, task.tile.filters
+    """The columns in the table only, of each group; ``offsets`` come from `column_offsets` with the same strides."""
+    (sy, sx), t, shape = task.shape.stride, task.tile.filters, task.shape
+    per_group, filters_per_group = shape.c_in // shape.groups, shape.c_out // shape.groups
     k = te.reduce_axis((0, offsets.shape[0]), name="k")
 
     def value(n: Expr, f: Expr, i: Expr, j: Expr) -> Expr:
         # The last axis has stride 1, so an index into it is an address.
-        pixel = x[n, 0, 0, offsets[k] + i * (sy * strides[2]) + j * sx]
+        first = 0 if shape.groups == 1 else te.indexdiv(f, filters_per_group) * per_group
+        pixel = x[n, first, 0, offsets[k] + i * (sy * strides[2]) + j * sx]
         return te.sum(weight[te.indexdiv(f, t), k, te.indexmod(f, t)] * pixel, axis=k)
 
     return _crop(te.compute(task.tiled_shape, value, name="acc", attrs=attrs), task)
@@ -135,6 +138,7 @@ def schedule_conv(sch: s_tir.Schedule, acc: SBlockRV, tile: Tile, *, row: int) -
     out = inline_epilogue(sch, acc)
     n, f, i, j, *reduction = sch.get_loops(acc)
     padded_width, filters = int(sch.get(j).extent), int(sch.get(f).extent)
+    _check_output(sch, out, (int(sch.get(i).extent), padded_width))
     tiles = int(sch.get(i).extent) * (padded_width // tile.pixels)
     items_x = work_group(tiles, tile.work_items)
     items_y = largest_divisor(filters // tile.filters, max(1, tile.work_items // items_x))
@@ -165,3 +169,10 @@ def schedule_conv(sch: s_tir.Schedule, acc: SBlockRV, tile: Tile, *, row: int) -
     if width == padded_width:
         return sch.mod["main"]
     return fill_rows(sch.mod["main"], sch.get(out).name_hint, sch.get(out_pixel).loop_var, width)
+
+
+def _check_output(sch: s_tir.Schedule, out: SBlockRV, extent: tuple[int, int]) -> None:
+    """Refuse a fusion whose result is larger than the convolution's."""
+    shape = [int(size) for size in sch.get(out).writes[0].source.shape]
+    if len(shape) != 4 or shape[2] != extent[0] or shape[3] > extent[1]:
+        raise ScheduleError(f"a result of shape {shape} is not the convolution's")

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from tvm import s_tir, te, tirx
+from tvm.ir import Expr
 from tvm.s_tir.schedule import SBlockRV
 
 from ..targets import Target
@@ -47,28 +48,31 @@ def pack_linear_weight(weight: npt.NDArray[np.float32], tile: LinearTile) -> npt
     """``(in, out)`` to ``(out / block, in, block)``; features are rounded up to whole work-groups of zeros."""
     step = tile.vectors * tile.lanes * tile.work_items
     features = -(-weight.shape[1] // step) * step
-    padded = np.zeros((weight.shape[0], features), np.float32)
-    padded[:, : weight.shape[1]] = weight
+    padded = weight  # a whole one is not copied: it may have hundreds of megabytes
+    if features != weight.shape[1]:
+        padded = np.zeros((weight.shape[0], features), np.float32)
+        padded[:, : weight.shape[1]] = weight
     return np.ascontiguousarray(padded.reshape(weight.shape[0], -1, tile.block).transpose(1, 0, 2))
 
 
 def linear(x: te.Tensor, weight: te.Tensor, features: int, attrs: dict[str, Any]) -> te.Tensor:
-    """``x (n, in)`` times the packed weight, first ``features`` columns."""
-    k = te.reduce_axis((0, x.shape[1]), name="k")
-    rows, blocks, block = x.shape[0], weight.shape[0], weight.shape[2]
-    acc = te.compute(
-        (rows, blocks * block),
-        lambda n, f: te.sum(weight[te.indexdiv(f, block), k, te.indexmod(f, block)] * x[n, k], axis=k),
-        name="acc",
-        attrs=attrs,
-    )
-    return te.compute((rows, features), lambda n, f: acc[n, f], name="linear")
+    """``x (…, in)`` times the packed weight, first ``features`` columns; every index but the last is a row."""
+    k = te.reduce_axis((0, x.shape[-1]), name="k")
+    rows, blocks, block = list(x.shape[:-1]), weight.shape[0], weight.shape[2]
+
+    def value(*index: Expr) -> Expr:
+        *row, f = index
+        return te.sum(weight[te.indexdiv(f, block), k, te.indexmod(f, block)] * x[(*row, k)], axis=k)
+
+    acc = te.compute([*rows, blocks * block], value, name="acc", attrs=attrs)
+    return te.compute([*rows, features], lambda *i: acc[i], name="linear")
 
 
 def schedule_linear(sch: s_tir.Schedule, acc: SBlockRV, tile: LinearTile) -> tirx.PrimFunc:
     """Bind a fused linear layer."""
     out = inline_epilogue(sch, acc)
-    n, f, k = sch.get_loops(acc)
+    *rows, f, k = sch.get_loops(acc)
+    n = sch.fuse(*rows)
     padded = int(sch.get(f).extent)
     f_group, f_item, f_vector, f_lane = sch.split(f, [None, tile.work_items, tile.vectors, tile.lanes])
     sch.reorder(n, f_group, f_item, k, f_vector, f_lane)

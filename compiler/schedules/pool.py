@@ -17,7 +17,10 @@ __all__ = ["PoolTask", "pool"]
 
 @dataclass(frozen=True, kw_only=True)
 class PoolTask:
-    """Window of a pooling layer; ``padding`` is top and left, the other sides follow from the shapes."""
+    """Window of a pooling layer; ``padding`` is top and left, ``padding_after`` bottom and right.
+
+    Where padding counts, a window still does not count what lies beyond it (ceil mode).
+    """
 
     mode: Literal["max", "average"]
     kernel: tuple[int, int]
@@ -25,6 +28,7 @@ class PoolTask:
     dilation: tuple[int, int]
     padding: tuple[int, int]
     output_shape: tuple[int, ...]
+    padding_after: tuple[int, int] = (0, 0)
     count_padding: bool = False
 
 
@@ -56,19 +60,39 @@ def pool(x: te.Tensor, task: PoolTask, attrs: dict[str, Any]) -> te.Tensor:
     if task.mode == "max":
         return total
     size = task.kernel[0] * task.kernel[1]
-    if inside or task.count_padding:
+    if inside or (task.count_padding and not _beyond(task, height, width)):
         return te.compute(task.output_shape, lambda *i: total[i] * tirx.const(1.0 / size, "float32"), name="average")
 
     def average(n: Expr, c: Expr, i: Expr, j: Expr) -> Expr:
-        count = _overlap(i, sy, dy, top, task.kernel[0], height) * _overlap(j, sx, dx, left, task.kernel[1], width)
+        rows_in = _overlap(i, task, 0, height)
+        count = rows_in * _overlap(j, task, 1, width)
         return total[n, c, i, j] / count.astype("float32")
 
     return te.compute(task.output_shape, average, name="average")
 
 
-def _overlap(i: Expr, stride: int, dilation: int, before: int, kernel: int, size: int) -> Expr:
-    """How many of a window's positions lie inside the image along one axis."""
-    start = i * stride - before
-    first = tirx.max(0, te.indexdiv(dilation - 1 - start, dilation)) if before else 0
-    last = tirx.min(kernel - 1, te.indexdiv(size - 1 - start, dilation))
+def _beyond(task: PoolTask, height: int, width: int) -> bool:
+    """Whether a window reaches beyond the padding, as ceil mode lets it."""
+    return any(
+        (count - 1) * stride + (kernel - 1) * dilation - before >= size + after
+        for count, stride, kernel, dilation, before, after, size in zip(
+            task.output_shape[2:],
+            task.stride,
+            task.kernel,
+            task.dilation,
+            task.padding,
+            task.padding_after,
+            (height, width),
+            strict=True,
+        )
+    )
+
+
+def _overlap(i: Expr, task: PoolTask, axis: int, size: int) -> Expr:
+    """How many of window ``i``'s positions along an axis count: inside the image, or the padding where that counts."""
+    dilation, before, kernel = task.dilation[axis], task.padding[axis], task.kernel[axis]
+    start = i * task.stride[axis] - before
+    end = size + (task.padding_after[axis] if task.count_padding else 0)
+    first = tirx.max(0, te.indexdiv(dilation - 1 - start, dilation)) if before and not task.count_padding else 0
+    last = tirx.min(kernel - 1, te.indexdiv(end - 1 - start, dilation))
     return tirx.max(last - first + 1, 1)

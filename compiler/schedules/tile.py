@@ -56,21 +56,30 @@ def _rule(target: Target) -> _Rule:
     return _CPU_LANES if has_lanes(target) else _CPU
 
 
-def choose_tile(filters: int, output_hw: tuple[int, int], batch: int, target: Target) -> Tile:
+def choose_tile(filters: int, output_hw: tuple[int, int], batch: int, target: Target, *, groups: int = 1) -> Tile:
     """The largest register tile that leaves enough work-items to fill the device.
 
     A CPU device wants wide vectors and few work-items; a GPU wants float4 and a work-item for every lane. A Vulkan
     device on a CPU (lavapipe) runs eight work-items in the lanes of a register, each of which loads on its own: it
     wants few loads for many multiply-adds, which is the largest tile.
+
+    Args:
+        filters: Output channels.
+        output_hw: Output height and width.
+        batch: Images a run.
+        target: What is compiled for.
+        groups: Of a grouped convolution: all filters of a tile are of one group, so that they share their input.
     """
     height, width = output_hw
     gpu, rule = is_gpu(target), _rule(target)
     pixels = min((1, 2, 4, 8)[: rule.pixels.bit_length()], key=lambda v: (-(-width // v) * (v + rule.vector_cost), v))
     most_filters = min(rule.filters, rule.sums // pixels)
     while True:
-        groups = -(-filters // most_filters)
-        tile_filters = -(-filters // groups)
-        work_items = batch * groups * height * -(-width // pixels)
+        if groups == 1:
+            tile_filters = -(-filters // -(-filters // most_filters))
+        else:
+            tile_filters = largest_divisor(filters // groups, most_filters)
+        work_items = batch * -(-filters // tile_filters) * height * -(-width // pixels)
         if work_items >= rule.enough or (most_filters <= 4 and pixels == 1):
             break
         if most_filters > 4:

@@ -11,6 +11,7 @@ import pytest
 from act.compiler.latency_model import (
     CALIBRATED,
     MODEL_VERSION,
+    kernel_cost,
     lowering_costs,
     modelled_kernels,
     modelled_latency_ms,
@@ -137,3 +138,20 @@ def test_constants_are_those_that_the_calibration_finds():
     assert all(abs(row["ratio"] - 1) < 0.1 for row in result["dense"])
     assert len(result["dense"]) == 4
     assert len(result["pruned"]) == 11
+
+
+def test_halves_have_half_the_traffic_and_the_same_arithmetic():
+    half = get_target("adreno640", precision="fp16")
+    streamed, busy = conv(c_in=4, c_out=64, hw=112, kernel=1), conv(c_in=512, c_out=512, hw=7)
+    for layer, bound in ((streamed, "DRAM"), (busy, "arithmetic")):
+        whole, stored = kernel_cost(layer, "dense", TARGET), kernel_cost(layer, "dense", half)
+        assert whole.bound == bound
+        assert stored.bytes * 2 == whole.bytes
+        ratio = (stored.modelled_us - CALIBRATED.launch_us) / (whole.modelled_us - CALIBRATED.launch_us)
+        assert ratio == pytest.approx(0.5 if bound == "DRAM" else 1.0)
+
+
+def test_precision_changes_the_price_by_the_target_alone():
+    layers = [conv(hw=56), conv(columns=288, hw=32)]
+    assert latency(*layers, target=get_target("adreno640", precision="fp16")) < latency(*layers)
+    assert latency(*layers, target=get_target("adreno640", precision="fp32")) == latency(*layers)

@@ -45,6 +45,26 @@ def test_every_cell_is_interior_or_halo():
     assert layout.halo_cells().size + 24 == layout.elements - 5
 
 
+def test_a_part_lies_inside_its_whole():
+    whole = Layout(shape=(2, 6, 3, 4), halo=(1, 1), row=8)
+    part = whole.part(1, 2, 3)
+    assert part.shape == (2, 3, 3, 4)
+    assert (part.strides, part.pitch) == (whole.strides, whole.pitch)
+    assert part.lead == whole.lead + 2 * whole.strides[1]
+    assert not part.is_plain
+    assert part.halo_cells().size == 0
+    inner = part.part(1, 1, 1)
+    assert inner.lead == whole.lead + 3 * whole.strides[1]
+    assert inner.elements == 24
+    assert Layout(shape=(2, 10)).part(1, 4, 6).strides == (10, 1)
+
+
+@pytest.mark.parametrize(("start", "size"), [(-1, 2), (0, 7), (6, 1), (2, 0)])
+def test_a_part_beyond_its_whole_is_refused(start, size):
+    with pytest.raises(ValueError, match="has no part"):
+        Layout(shape=(2, 6, 3, 4)).part(1, start, size)
+
+
 def test_aligned_rows_begin_at_multiples_and_keep_their_halo():
     layout = Layout(shape=(1, 2, 5, 7), halo=(1, 1), align=4)
     assert (layout.pitch, layout.lead) == (8, 12)

@@ -3,6 +3,7 @@
 import pytest
 from act.compiler.errors import UnsupportedOpError
 from act.compiler.operators import check_operators
+from act.compiler.passes.shapes import infer_shapes
 from onnx import helper
 
 from . import onnx_networks as networks
@@ -13,7 +14,9 @@ def model_with(*nodes, weights=None):
 
 
 def test_a_plain_network_passes():
-    check_operators(networks.conv_model())
+    model = networks.conv_model(inputs=[networks.value("input", [1, 3, 8, 8])])
+    infer_shapes(model)
+    check_operators(model)
 
 
 def test_unsupported_operators_are_named_with_their_nodes_and_the_supported_ones():

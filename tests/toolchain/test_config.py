@@ -31,6 +31,7 @@ def test_the_resolved_configuration_reads_back_equal(tmp_path: Path) -> None:
         ("[search]\ntrails = 3\n", "did you mean 'trials'"),
         ("[search]\ntrials = 0\n", "greater than or equal to 1"),
         ("[goal]\nmacs_x = 0.5\n", "goal.macs_x is 0.5"),
+        ('[goal]\nprecision = "fp8"\n', "goal.precision is 'fp8': Input should be 'fp32' or 'fp16'"),
         ("[goal\n", "is not TOML"),
         ('effort = "fast"\n', "allowed: quick, normal, thorough"),
         ('[network]\nmodel = "os:system"\n', "names code"),

@@ -193,3 +193,11 @@ def test_weights_are_written_in_float32(network_of):
     floats = [t for t in model.graph.initializer if t.data_type not in (onnx.TensorProto.INT64, onnx.TensorProto.INT32)]
     assert {t.data_type for t in floats} == {onnx.TensorProto.FLOAT}
     assert next(network.module.parameters()).dtype == torch.bfloat16
+
+
+@pytest.mark.parametrize("size", [(5, 7), (2, 3)])
+def test_adaptive_pooling_with_windows_of_different_sizes(size):
+    network = capture(nn.Sequential(nn.Conv2d(3, 4, 1), nn.AdaptiveAvgPool2d((3, 4))).eval(), (3, *size))
+    model = make_onnx(network)
+    assert [node.op_type for node in model.graph.node] == ["Conv", "MatMul", "MatMul"]
+    check_runtime(network, model, torch.randn(2, 3, *size))

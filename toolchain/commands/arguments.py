@@ -107,6 +107,11 @@ def image_shape(text: str) -> tuple[int, int, int]:
     return sizes[0], sizes[1], sizes[2]
 
 
+def sizes(text: str) -> tuple[int, ...]:
+    """Parse `C,H,W` (or `CxHxW`), or one number of features."""
+    return image_shape(text) if "," in text or "x" in text else (positive(text),)
+
+
 def key_value(text: str) -> tuple[str, ScalarArgument]:
     """Parse `key=value`; the value becomes a bool, int or float where it reads as one."""
     key, sign, value = text.partition("=")

@@ -6,6 +6,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ...device.precision import PRECISIONS
 from ..output import jsonable, milliseconds_text, print_fields, print_json, print_table
 from ..progress import Progress
 from .arguments import add_json, examples, natural, positive
@@ -28,6 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="T",
         help="compile for it first (default: a package as it is, ONNX for what the device is)",
     )
+    parser.add_argument("--precision", choices=PRECISIONS, help="compile in it first (default: fp32, or the package's)")
     parser.add_argument("--runs", type=positive, default=100, metavar="N", help="timed runs (default: 100)")
     parser.add_argument("--warmup", type=natural, default=10, metavar="N", help="runs before them (default: 10)")
     add_json(parser)
@@ -75,12 +77,13 @@ def _package(args: argparse.Namespace, folder: Path, progress: Progress) -> Path
     """The package to measure: the one given, that of the run, or one compiled now."""
     kind = kind_of(args.source)
     given = Path(args.source) / "model.actpkg" if kind == "run" else Path(args.source)
-    if args.target is None and kind != "onnx" and given.is_file() and given.suffix == ".actpkg":
+    asked = args.target or args.precision
+    if asked is None and kind != "onnx" and given.is_file() and given.suffix == ".actpkg":
         return given
     from ...compiler.compile import compile_onnx
     from ...compiler.targets import get_target
 
-    target = get_target(args.target or _host_target(args.device))
+    target = get_target(args.target or _host_target(args.device), precision=args.precision or "fp32")
     onnx = onnx_of(args.source)
     with progress.stage(f"compile for {target.name}"):
         return compile_onnx(onnx, target, output=folder / "model.actpkg").path

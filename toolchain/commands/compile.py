@@ -3,9 +3,10 @@
 import argparse
 from pathlib import Path
 
-from ..output import bytes_text, count_text, milliseconds_text, print_fields, print_json
+from ...device.precision import PRECISIONS
+from ..output import bytes_text, count_text, memory_text, milliseconds_text, print_fields, print_json
 from ..progress import Progress
-from .arguments import add_json, add_path, examples, positive, refuse_existing_folder
+from .arguments import add_json, add_path, examples, positive, refuse_existing_folder, sizes
 from .sources import onnx_of
 
 NAME = "compile"
@@ -17,10 +18,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("source", metavar="SOURCE", help="file.onnx, from anywhere, or a run folder")
     parser.add_argument("--target", default="adreno640", metavar="T", help="see 'act targets' (default: adreno640)")
     add_path(parser, "--out", help="package to write (default: beside the ONNX file)")
+    parser.add_argument(
+        "--precision", choices=PRECISIONS, default="fp32", help="how weights and activations are stored (default: fp32)"
+    )
     parser.add_argument("--batch", type=positive, default=1, metavar="N", help="images a run (default: 1)")
+    parser.add_argument(
+        "--input-shape",
+        type=sizes,
+        metavar="C,H,W",
+        help="size of the input where the file leaves it open (F for features)",
+    )
     add_json(parser)
     parser.epilog = examples(
-        "act compile model.onnx --target adreno640", "act compile model.onnx --target host-opencl --out local.actpkg"
+        "act compile model.onnx --target adreno640 --precision fp16",
+        "act compile model.onnx --target host-opencl --out local.actpkg",
     )
 
 
@@ -29,12 +40,12 @@ def run(args: argparse.Namespace, progress: Progress) -> int:
     from ...compiler.compile import compile_onnx
     from ...compiler.targets import get_target
 
-    target = get_target(args.target)
+    target = get_target(args.target, precision=args.precision)
     onnx = onnx_of(args.source)
     output: Path = args.out or onnx.with_suffix(".actpkg")
     refuse_existing_folder(output)
     with progress.stage(f"compile for {target.name}") as stage:
-        package = compile_onnx(onnx, target, output=output, batch=args.batch)
+        package = compile_onnx(onnx, target, output=output, batch=args.batch, input_shape=args.input_shape)
         stage.say(f"{len(package.steps)} kernels")
     size = output.stat().st_size
     macs = sum(step.macs for step in package.steps)
@@ -44,10 +55,12 @@ def run(args: argparse.Namespace, progress: Progress) -> int:
                 "package": str(output),
                 "target": target.name,
                 "batch": args.batch,
+                "precision": target.precision,
                 "file_bytes": size,
                 "modelled_latency_ms": package.modelled_latency_ms,
                 "macs": macs,
                 "arena_bytes": package.arena_bytes,
+                "peak_live_bytes": package.peak_live_bytes,
                 "weight_bytes": package.weight_bytes,
                 "seconds": package.seconds,
                 "steps": [
@@ -58,15 +71,15 @@ def run(args: argparse.Namespace, progress: Progress) -> int:
             }
         )  # fmt: skip
         return 0
-    modelled = f"{milliseconds_text(package.modelled_latency_ms)} modelled on {target.name}, batch {args.batch}, fp32"
-    memory = f"{bytes_text(package.weight_bytes)} weights, {bytes_text(package.arena_bytes)} activations"
+    place = f"modelled on {target.name}, batch {args.batch}, {target.precision}"
+    memory = memory_text(package.weight_bytes, package.arena_bytes, package.peak_live_bytes)
     print_fields(
         [
             ("package", output),
             ("size", bytes_text(size)),
             ("kernels", f"{len(package.steps)} steps, {count_text(macs)} MACs"),
             ("memory", memory),
-            ("latency", modelled),
+            ("latency", f"{milliseconds_text(package.modelled_latency_ms)} {place}"),
             ("next", f"act bench {output}    act inspect {output}"),
         ]
     )

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
+from ...device.precision import PRECISIONS
 from ..config import CompressConfig, ConfigError, SearchStrategy, read_rates, resolve
 from ..errors import ExitCode, LostProcessError
 from ..granularity import GRANULARITY_NAMES
@@ -38,6 +39,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_network_arguments(parser)
     goal = parser.add_argument_group("goal")
     goal.add_argument("--target", metavar="T", help="what to compile for (see 'act targets'); default adreno640")
+    goal.add_argument(
+        "--precision", choices=PRECISIONS, help="how the package stores weights and activations; default fp32"
+    )
     goal.add_argument("--device", metavar="ID", help="a device whose measured latency is the cost (see 'act devices')")
     goal.add_argument("--objective", choices=("params", "macs", "latency"), help="what is made small; default latency")
     goal.add_argument("--params-x", type=float, metavar="X", help="constraint: X times fewer parameters")
@@ -141,7 +145,7 @@ def flags_of(args: argparse.Namespace) -> dict[str, Any]:
         "download": args.download or None,
         "image_size": args.image_size,
     }
-    goal_names = ("target", "device", "objective", "params_x", "macs_x", "latency_ms", "max_accuracy_drop")
+    goal_names = ("target", "precision", "device", "objective", "params_x", "macs_x", "latency_ms", "max_accuracy_drop")
     goal = {name: getattr(args, name, None) for name in goal_names}
     prune = {name: getattr(args, name, None) for name in ("granularity", "solver")}
     search = _search_flags(args)
@@ -171,7 +175,7 @@ def check_names(config: CompressConfig, processes: int = 1) -> None:
     from ..search.strategies import make_strategy
     from ..solvers.base import rho_by_layer
 
-    target = get_target(config.goal.target)
+    target = get_target(config.goal.target, precision=config.goal.precision)
     if config.goal.device is not None:
         from ...device.devices import open_device
 

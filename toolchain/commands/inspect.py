@@ -5,7 +5,7 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..output import bytes_text, count_text, milliseconds_text, print_fields, print_json, print_table
+from ..output import bytes_text, count_text, memory_text, milliseconds_text, print_fields, print_json, print_table
 from ..progress import Progress
 from .arguments import add_json, add_network, examples
 from .sources import kind_of, open_network
@@ -139,12 +139,19 @@ def describe_package(path: Path) -> dict[str, Any]:
         "kernels": len(package.kernels),
         "weight_bytes": len(package.weights),
         "arena_bytes": package.arena_bytes,
+        "peak_live_bytes": _peak_live_bytes(package.metadata),
         "macs": package.macs,
         "modelled_kernels_ms": sum(step.modelled_us for step in package.steps) / 1000,
         "preprocessing": package.preprocessing,
         "metadata": package.metadata,
         "steps": steps,
     }
+
+
+def _peak_live_bytes(metadata: dict[str, str]) -> int | None:
+    """What the compiler wrote of it; None in a package of another make."""
+    text = metadata.get("act.peak_live_bytes", "")
+    return int(text) if text.isascii() and text.isdecimal() else None
 
 
 def _layer(shape: "LayerShape") -> dict[str, Any]:
@@ -247,7 +254,7 @@ def _show_package(values: dict[str, Any]) -> None:
             ("output", _by(values["output_shape"])),
             (
                 "memory",
-                f"{bytes_text(values['weight_bytes'])} weights, {bytes_text(values['arena_bytes'])} activations",
+                memory_text(values["weight_bytes"], values["arena_bytes"], values["peak_live_bytes"]),
             ),
             ("MACs", f"{values['macs']:,}"),
             ("kernels", f"{values['kernels']} for {len(values['steps'])} steps, {modelled} modelled in kernels"),

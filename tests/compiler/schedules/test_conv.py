@@ -110,3 +110,22 @@ def test_bias_residual_and_activation_are_one_kernel(tmp_path):
     assert kinds.count("conv") == 2
     assert len(kinds) == 4  # halos, the input's copy, two convolutions
     assert verified_error(model, tmp_path) < 1e-5
+
+
+@pytest.mark.opencl
+@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize(("groups", "c_out"), [(2, 6), (3, 12), (2, 34)])
+def test_grouped_convolutions(groups, c_out, target, tmp_path):
+    nodes = [
+        helper.make_node("Conv", ["input", "a"], ["x"], pads=[1] * 4),
+        helper.make_node("Conv", ["x", "b", "bias"], ["y"], group=groups, pads=[1] * 4, strides=[2, 2]),
+        helper.make_node("Relu", ["y"], ["z"]),
+        helper.make_node("Conv", ["z", "c"], ["output"], group=2),
+    ]
+    weights = {
+        "a": random(12, 3, 3, 3),
+        "b": random(c_out, 12 // groups, 3, 3),
+        "bias": random(c_out),
+        "c": random(8, c_out // 2, 1, 1),
+    }
+    assert verified_error(model_of(nodes, weights), tmp_path, target=target, batch=2) < 1e-5

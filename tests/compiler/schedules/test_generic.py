@@ -31,14 +31,19 @@ def test_operators_with_two_results(tmp_path):
 
 
 @pytest.mark.opencl
-def test_squeeze_and_excitation(tmp_path):
+@pytest.mark.parametrize("target", ["host-opencl", "adreno640"])
+@pytest.mark.parametrize("gate", ["Sigmoid", "HardSigmoid"])
+def test_squeeze_and_excitation(gate, target, tmp_path):
     nodes = [
         helper.make_node("GlobalAveragePool", ["c"], ["g"]),
         helper.make_node("Conv", ["g", "v"], ["h"]),
-        helper.make_node("Sigmoid", ["h"], ["s"]),
+        helper.make_node(gate, ["h"], ["s"]),
         helper.make_node("Mul", ["c", "s"], ["output"]),
     ]
-    assert verified_error(model(*nodes, v=random(6, 6, 1, 1)), tmp_path, target="adreno640") < 1e-5
+    network = model(*nodes, v=random(6, 6, 1, 1))
+    kinds = [step.kind for step in compile_model(network, tmp_path, target=target).steps]
+    assert kinds == ["elementwise", "elementwise", "conv", "pool", "conv", "elementwise"]  # halos and a copy first
+    assert verified_error(network, tmp_path, target=target) < 1e-5
 
 
 def test_elementwise_chains_are_one_kernel(tmp_path):
@@ -48,3 +53,54 @@ def test_elementwise_chains_are_one_kernel(tmp_path):
         helper.make_node("Tanh", ["b"], ["output"]),
     ]
     assert len(compile_model(model_of(nodes, {}), tmp_path).steps) == 1
+
+
+RESIZES = [
+    {"mode": "nearest", "coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"},
+    {"mode": "nearest", "coordinate_transformation_mode": "half_pixel", "nearest_mode": "round_prefer_floor"},
+    {"mode": "linear", "coordinate_transformation_mode": "half_pixel"},
+    {"mode": "linear", "coordinate_transformation_mode": "pytorch_half_pixel"},
+    {"mode": "linear", "coordinate_transformation_mode": "align_corners"},
+]
+
+
+@pytest.mark.opencl
+@pytest.mark.parametrize("sizes", [(16, 12), (5, 4)])
+def test_resize(sizes, tmp_path):
+    nodes = []
+    for index, attributes in enumerate(RESIZES):
+        nodes.append(helper.make_node("Resize", ["c", "", "", "sizes"], [f"r{index}"], **attributes))
+    nodes.append(helper.make_node("Concat", [f"r{index}" for index in range(len(RESIZES))], ["output"], axis=1))
+    assert verified_error(model(*nodes, sizes=[1, 6, *sizes]), tmp_path) < 1e-5
+
+
+ACTIVATIONS = ["HardSwish", "HardSigmoid", "Sigmoid", "Tanh", "Erf", "Softplus", "Elu", "Mish", "Selu", "Relu"]
+
+
+@pytest.mark.opencl
+@pytest.mark.parametrize("target", ["host-opencl", "adreno640"])
+def test_activations(target, tmp_path):
+    """Each joins the convolution before it."""
+    nodes, weights = [], {}
+    for index, operator in enumerate(ACTIVATIONS):
+        weights[f"w{index}"] = random(2, 6, 1, 1, seed=index)
+        nodes.append(helper.make_node("Conv", ["c", f"w{index}"], [f"x{index}"]))
+        nodes.append(helper.make_node(operator, [f"x{index}"], [f"a{index}"]))
+    nodes.append(helper.make_node("Concat", [f"a{index}" for index in range(len(ACTIVATIONS))], ["d"], axis=1))
+    nodes.append(helper.make_node("Neg", ["d"], ["output"]))
+    network = model(*nodes, **weights)
+    kinds = [step.kind for step in compile_model(network, tmp_path, target=target).steps]
+    assert kinds.count("conv") == len(ACTIVATIONS) + 1
+    assert kinds.count("elementwise") == 3  # halos, the input's copy, the negation
+    assert verified_error(network, tmp_path, target=target) < 1e-5
+
+
+@pytest.mark.opencl
+def test_one_map_spread_over_all_channels(tmp_path):
+    """Spatial attention."""
+    nodes = [
+        helper.make_node("Conv", ["c", "v"], ["h"], pads=[1, 1, 1, 1]),
+        helper.make_node("Sigmoid", ["h"], ["s"]),
+        helper.make_node("Mul", ["s", "c"], ["output"]),
+    ]
+    assert verified_error(model(*nodes, v=random(1, 6, 3, 3)), tmp_path) < 1e-5

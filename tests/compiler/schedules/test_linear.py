@@ -42,3 +42,16 @@ def test_linear_layers(features, target, tmp_path):
 def test_a_linear_layer_reports_its_node_and_macs(tmp_path):
     (step,) = [s for s in compile_model(classifier(10), tmp_path).steps if s.kind == "linear"]
     assert (step.source_op, step.macs) == ("fc", 1920)
+
+
+@pytest.mark.opencl
+def test_linear_layers_of_rows_in_several_dimensions(tmp_path):
+    nodes = [
+        helper.make_node("MatMul", ["input", "w"], ["m"], name="tokens"),
+        helper.make_node("Add", ["m", "b"], ["a"]),
+        helper.make_node("Relu", ["a"], ["output"]),
+    ]
+    model = model_of(nodes, {"w": random(8, 10), "b": random(10)})
+    (step,) = [s for s in compile_model(model, tmp_path).steps if s.kind == "linear"]
+    assert (step.source_op, step.macs) == ("tokens", 24 * 80)
+    assert verified_error(model, tmp_path, batch=2) < 1e-5

@@ -1,8 +1,8 @@
 import pytest
 from onnx import helper
 
-from ..kernel_check import TARGETS, verified_error
-from ..onnx_networks import model_of, random
+from ..kernel_check import TARGETS, compile_model, verified_error
+from ..onnx_networks import model_of, random, value
 
 PADDED = {"pads": [1, 1, 1, 1], "strides": [2, 2]}
 POOLS = [
@@ -12,6 +12,10 @@ POOLS = [
     ("AveragePool", {"kernel_shape": [3, 3], **PADDED}),
     ("AveragePool", {"kernel_shape": [3, 3], **PADDED, "count_include_pad": 1}),
     ("AveragePool", {"kernel_shape": [3, 3], "strides": [2, 2], "ceil_mode": 1}),
+    (
+        "AveragePool",
+        {"kernel_shape": [3, 3], "strides": [2, 2], "pads": [1] * 4, "ceil_mode": 1, "count_include_pad": 1},
+    ),
     ("AveragePool", {"kernel_shape": [3, 2], "pads": [1, 0, 0, 1], "strides": [2, 1]}),
     ("GlobalAveragePool", {}),
     ("GlobalMaxPool", {}),
@@ -37,3 +41,20 @@ def test_pooling_between_padded_convolutions(tmp_path):
         helper.make_node("Conv", ["p", "v"], ["output"], pads=[1, 1, 1, 1]),
     ]
     assert verified_error(model_of(nodes, {"w": random(5, 3, 3, 3), "v": random(4, 5, 3, 3)}), tmp_path) < 1e-5
+
+
+@pytest.mark.opencl
+@pytest.mark.parametrize("target", TARGETS)
+def test_the_mean_of_a_large_image_is_taken_by_rows_first(target, tmp_path):
+    nodes = [
+        helper.make_node("Conv", ["input", "w"], ["c"], pads=[1, 1, 1, 1]),
+        helper.make_node("ReduceMean", ["c", "axes"], ["m"], keepdims=0),
+        helper.make_node("GlobalAveragePool", ["c"], ["g"]),
+        helper.make_node("Flatten", ["g"], ["f"]),
+        helper.make_node("Add", ["m", "f"], ["output"]),
+    ]
+    weights = {"w": random(5, 3, 3, 3), "axes": [2, 3]}
+    model = model_of(nodes, weights, inputs=[value("input", ["n", 3, 40, 36])])
+    pools = [step for step in compile_model(model, tmp_path, target=target).steps if step.kind == "pool"]
+    assert len(pools) == 4
+    assert verified_error(model, tmp_path, target=target, batch=2) < 1e-5

@@ -42,6 +42,12 @@ def test_sizes_of_a_tile_are_positive():
         Tile(filters=0, pixels=4, work_items=16)
 
 
+@pytest.mark.parametrize("target", [HOST, PHONE], ids=lambda target: target.name)
+@pytest.mark.parametrize(("filters", "groups"), [(128, 32), (48, 2), (20, 4), (34, 2)])
+def test_a_tile_stays_within_a_group(filters, groups, target):
+    assert filters // groups % choose_tile(filters, (14, 14), 1, target, groups=groups).filters == 0
+
+
 def test_lanes_of_a_cpu_want_the_largest_tile_and_a_registers_work_items():
     host, lanes = (choose_tile(64, (56, 56), 1, get_target(name)) for name in ("host-opencl", "host-vulkan"))
     assert (lanes.filters, lanes.pixels, lanes.work_items) == (32, 8, 8)

@@ -99,3 +99,40 @@ def test_external_data_outside_the_folder(tmp_path, capsys):
     tensor.external_data.append(onnx.StringStringEntryProto(key="location", value="../secret.bin"))
     file.write_bytes(model.SerializeToString())
     _refused(capsys, file, message="secret.bin")
+
+
+def test_half_precision_and_memory_are_told(tmp_path, capsys):
+    file = _model(tmp_path / "m.onnx")
+    assert main(["compile", str(file), "--target", "adreno640", "--precision", "fp16"]) == 0
+    out = capsys.readouterr().out
+    assert "modelled on adreno640, batch 1, fp16" in out
+    assert "alive at once)" in out
+    assert read_package(tmp_path / "m.actpkg").precision == "fp16"
+    assert main(["compile", str(file), "--precision", "fp16", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["precision"] == "fp16"
+    assert 0 < told["peak_live_bytes"] <= told["arena_bytes"]
+    assert main(["inspect", str(tmp_path / "m.actpkg"), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["precision"], found["peak_live_bytes"]) == ("fp16", told["peak_live_bytes"])
+    assert main(["inspect", str(tmp_path / "m.actpkg")]) == 0
+    assert "alive at once)" in capsys.readouterr().out
+
+
+def test_unknown_precision(tmp_path, capsys):
+    file = _model(tmp_path / "m.onnx")
+    _refused(capsys, file, "--precision", "fp61", message="did you mean 'fp16'? known values: fp32, fp16")
+
+
+def test_open_sizes_are_refused_with_the_flag_that_fixes_them(tmp_path, capsys):
+    file = _model(tmp_path / "m.onnx")
+    model = onnx.load(file)
+    for index in (2, 3):
+        for value in (model.graph.input[0], model.graph.output[0]):
+            value.type.tensor_type.shape.dim[index].dim_param = f"side{index}"
+    file.write_bytes(model.SerializeToString())
+    _refused(capsys, file, message="fix the rest with --input-shape")
+    _refused(capsys, file, "--input-shape", "3,0,12", message="is not a size")
+    _refused(capsys, file, "--input-shape", "1,10,12", message="does not fit input")
+    assert main(["compile", str(file), "--input-shape", "3,10,12"]) == 0
+    assert read_package(tmp_path / "m.actpkg").input_shape == (1, 3, 10, 12)

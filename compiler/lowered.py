@@ -1,0 +1,91 @@
+"""A lowered network as values: tensors and launches in order. `lower` makes it, `execution_plan` gives it memory."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy.typing as npt
+
+from ..device.package_records import DTYPE_BYTES
+from .device_functions import DeviceKernel
+from .layout import Layout
+from .legalize import Layer
+
+__all__ = ["LoweredNetwork", "LoweredStep", "Tensor"]
+
+Role = Literal["input", "output", "weight", "activation"]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Tensor:
+    """A buffer of the network, or a part of one; reshapes share the tensor they look at.
+
+    Attributes:
+        name: For reports.
+        role: As in the package.
+        dtype: In memory: ``float32``, ``int32`` or ``float16``.
+        layout: Shape and place of the elements.
+        data: Of weights.
+        whole: The tensor that this is a part of.
+    """
+
+    name: str
+    role: Role
+    dtype: str
+    layout: Layout
+    data: npt.NDArray[Any] | None = None
+    whole: Tensor | None = None
+
+    @property
+    def item_bytes(self) -> int:
+        """Bytes of one element."""
+        return DTYPE_BYTES[self.dtype]
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes of its memory, halo and slack included; of a part, those of its elements."""
+        return self.layout.elements * self.item_bytes
+
+    @property
+    def buffer(self) -> Tensor:
+        """The tensor that has memory: itself, or the outermost of which it is a part."""
+        return self if self.whole is None else self.whole.buffer
+
+    def part(self, axis: int, start: int, size: int) -> Tensor:
+        """Indices ``start`` to ``start + size - 1`` of an axis, in this tensor's memory."""
+        layout = self.layout.part(axis, start, size)
+        name = f"{self.name}[{start}:{start + size}]"
+        return Tensor(name=name, role=self.role, dtype=self.dtype, layout=layout, whole=self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoweredStep:
+    """One launch.
+
+    Attributes:
+        kernel: What runs.
+        arguments: In the order of its parameters; parts of tensors stand for the tensor's memory.
+        written: Those of them that it writes.
+        operator: The source operator.
+        layer: That it computes, if any.
+        reason: Why a step without a layer is there.
+        moved_bytes: Its memory traffic, where it does not touch all of its arguments.
+    """
+
+    kernel: DeviceKernel
+    arguments: tuple[Tensor, ...]
+    written: tuple[Tensor, ...]
+    operator: str
+    layer: Layer | None
+    reason: str = "no weights"
+    moved_bytes: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoweredNetwork:
+    """Steps in order, and the network's input and output."""
+
+    steps: tuple[LoweredStep, ...]
+    input: Tensor
+    output: Tensor
