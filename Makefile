@@ -12,7 +12,7 @@ demo: $(VENV)/.installed
 install: $(VENV)/.installed
 
 test: $(VENV)/.installed-dev
-	$(BIN)/python -m pytest -m "not slow and not phone"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n logical --dist loadfile -m "not slow and not phone"
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check $(FOLDERS)

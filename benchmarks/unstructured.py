@@ -20,7 +20,7 @@ from act.toolchain.environment import describe_environment
 from act.toolchain.evaluation import evaluate
 from act.toolchain.hardware import compute_device, training_precision
 from act.toolchain.loading import load_network
-from act.toolchain.solvers.base import StopRule
+from act.toolchain.solvers.base import SolverOptions, StopRule
 from act.toolchain.solvers.selection import SOLVERS, SolverSettings
 from act.toolchain.training import Recipe
 from act.toolchain.unstructured import prune_unstructured
@@ -76,8 +76,6 @@ def main() -> None:
         pull_start=0.02,
         pull_end=3.0,
         slr_pull=1.0,
-        rho_of_layer={},
-        stop=StopRule(tolerance=1e-3),
     )
     torch.manual_seed(args.seed)
     began = time.perf_counter()
@@ -87,6 +85,7 @@ def main() -> None:
         data.augmentation,
         keep_share=args.keep,
         solver=settings,
+        options=SolverOptions(stop=StopRule(tolerance=1e-3)),
         recipe=recipe,
         retraining=replace(recipe, epochs=args.retrain_epochs, learning_rate=0.03, final_rate_share=0.0),
         device=device,

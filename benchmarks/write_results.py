@@ -42,7 +42,10 @@ PUBLISHED: dict[str, list[tuple[str, float, float, float | None, float | None]]]
 
 def main() -> None:
     """Write the file."""
-    sections = [_compress(), _ablations(), _demo(), _admm(), _ranking(), _torchvision(), _compiled(), _compile_cost()]
+    sections = [
+        *(_compress(), _ablations(), _demo(), _admm(), _training_compiled()),
+        *(_ranking(), _search(), _processes(), _torchvision(), _compiled(), _compile_cost()),
+    ]
     text = "# Results\n\nWritten by `benchmarks/write_results.py` from the JSON files in `benchmarks/results/`.\n\n"
     (HERE / "RESULTS.md").write_text(text + "\n\n".join(section for section in sections if section) + "\n")
 
@@ -165,6 +168,68 @@ def _admm() -> str:
                 rows.append((found["network"], what, f"{step['speed_ratio']:.2f}× faster", ""))
     note = f"Ratios within one run, {files[0]['precision']}, {files[0]['threads']} thread(s) of a {files[0]['device']}."
     return _section("What training costs", note, ("network", "what", "ratio", ""), rows)
+
+
+def _training_compiled() -> str:
+    rows = []
+    for path in sorted(RESULTS.glob("compiled_training*.json")):
+        found = _read(path)
+        for row in found["rows"]:
+            saved = row["plain_step_ms"] * (1 - 1 / row["speed_ratio"]) / 1e3
+            pays = f"{row['compile_seconds'] / saved:,.0f}" if saved > 0 else "never"
+            speed, compiling = f"{row['speed_ratio']:.2f}×", f"{row['compile_seconds']:.0f}"
+            where = f"{found['precision']}, {found['threads']} threads, {_hardware(found)}"
+            rows.append((found["network"], f"{row['macs_ratio']:.1f}×", speed, compiling, pays, where))
+    headings = ("network", "MACs fewer", "faster", "seconds to compile", "pays after steps", "where")
+    return _section("What torch.compile gains in training", "Alternating epochs in one run.", headings, rows)
+
+
+def _search() -> str:
+    path = RESULTS / "search_cost.json"
+    if not path.exists():
+        return ""
+    found = _read(path)
+    rows = []
+    for row in found["rows"]:
+        peaks = row.get("peak_bytes_by_trials", {})
+        rows.append(
+            (
+                row["strategy"],
+                "yes" if row["early_rejection"] else "no",
+                f"{row['trials']:g}",
+                f"{row['seconds_per_trial']:.3f}",
+                f"{row['best_quick_accuracy']:.1f}",
+                ", ".join(f"{count}: {peak / 2**20:.2f}" for count, peak in peaks.items()),
+            )
+        )
+    note = (
+        f"{found['network']} on {found['data']} at {found['macs_x']:g}× fewer MACs, means over seeds "
+        f"{', '.join(map(str, found['seeds']))}; quick accuracy is that before any retraining; {_hardware(found)}."
+    )
+    headings = ("search", "early rejection", "trials", "seconds a trial", "quick accuracy, %", "peak MiB by trials")
+    return _section("What a search costs", note, headings, rows)
+
+
+def _processes() -> str:
+    path = RESULTS / "two_processes.json"
+    if not path.exists():
+        return ""
+    found = _read(path)
+    texts = {
+        "whole": "one process, whole batches",
+        "parts": "one process, batches in two parts",
+        "processes": "two processes, a part each",
+    }
+    rows = []
+    for kind, text in texts.items():
+        own = [row["accuracy_top1"] for row in found["rows"] if row["kind"] == kind]
+        rows.append((text, f"{statistics.mean(own):.2f}", " / ".join(f"{value:.2f}" for value in own)))
+    equal = [name for name, same in found["equal"].items() if same]
+    note = (
+        f"ResNet-20 on digits, {found['macs_x']:g}× fewer MACs, seeds {', '.join(map(str, found['seeds']))}; "
+        f"{_hardware(found)}. The last two agree bit for bit in: {', '.join(equal) or 'nothing'}."
+    )
+    return _section("Two processes against one", note, ("how", "test accuracy, mean", "by seed"), rows)
 
 
 def _ranking() -> str:

@@ -60,6 +60,16 @@ class DeviceInfo:
         """What packages must be compiled for to run here: the kind in its id."""
         return cast(Backend, self.id.partition(":")[0])
 
+    @property
+    def backends(self) -> tuple[Backend, ...]:
+        """All that runs here; a phone's GPU may be reached in two ways."""
+        return (self.backend,)
+
+    @property
+    def target(self) -> str:
+        """Name of the target to compile for where none is given."""
+        return f"host-{self.backend}"
+
     def to_dict(self) -> dict[str, Any]:
         """All fields as JSON values."""
         return asdict(self)
@@ -131,10 +141,9 @@ def open_device(device_id: str) -> Device:
 
     kind = device_id.partition(":")[0]
     if kind == "adb":
-        raise DeviceError(
-            f"device {device_id!r} is a phone: this version cannot reach phones over adb yet; "
-            "compile for it, and measure on a local device (see 'act devices list')"
-        )
+        from .adb.phones import open_phone
+
+        return open_phone(device_id)
     reports = probe_libraries()
     known = {info.id: info for report in reports for info in report.devices}
     if device_id in known:

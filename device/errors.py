@@ -17,7 +17,8 @@ class CandidateError(DeviceError):
     """The package, not the device, is at fault: it does not build, does not fit, or computes something else.
 
     Attributes:
-        reason: ``bad_package``, ``build_failure``, ``launch_failure``, ``wrong_output`` or ``out_of_memory``.
+        reason: ``bad_package``, ``build_failure``, ``launch_failure``, ``wrong_output`` or ``out_of_memory``; on a
+            phone also ``crash`` (of the runner, twice, or of the phone) and ``hang``.
     """
 
     def __init__(self, message: str, *, reason: str) -> None:

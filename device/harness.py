@@ -138,10 +138,10 @@ def measure(
 
 
 def _check_backend(package: Package, device: Device) -> None:
-    if device.info.backend != package.backend:
+    if package.backend not in device.info.backends:
         raise PackageError(
             f"a package for {package.target} ({package.backend}) cannot run on {device.id}, which takes "
-            f"{device.info.backend}: choose another device, or compile for host-{device.info.backend}"
+            f"{' and '.join(device.info.backends)}: choose another device, or compile for {device.info.target}"
         )
 
 

@@ -25,7 +25,7 @@ from .cache import cache_folder
 from .devices import Backend, DeviceInfo, RawTiming, TimingOptions
 from .errors import DeviceError, NoDeviceError
 from .precision import TOLERANCES
-from .runner import call_runner
+from .runner import call_runner, device_fields, raw_timing, timing_arguments
 from .runtime.build import build_runner
 
 _LIST_TIMEOUT_S = 30.0
@@ -131,17 +131,7 @@ def _describe(values: Mapping[str, Any], library: DriverLibrary) -> LocalDeviceI
     digest = hashlib.sha256(json.dumps([identity, host], sort_keys=True).encode()).hexdigest()
     return LocalDeviceInfo(
         id="",  # given when all are known
-        name=values["name"],
-        vendor=values["vendor"],
-        platform=values["platform"],
-        driver=values["driver"],
-        version=values["version"],
-        type=values["type"],
-        compute_units=values["compute_units"],
-        global_memory_bytes=values["global_memory_bytes"],
-        max_work_group_size=values["max_work_group_size"],
-        local_memory_bytes=values["local_memory_bytes"],
-        has_fp16=values["has_fp16"],
+        **device_fields(values),
         fingerprint=digest[:16],
         library=library,
         runner_id=values["id"],
@@ -179,28 +169,10 @@ class LocalDevice:
 
     def time(self, package: Path, options: TimingOptions) -> RawTiming:
         """Verify, then measure single inferences, back-to-back ones, and each step's device time."""
-        values = {
-            "--tolerance": options.tolerance,
-            "--warmup": options.warmup,
-            "--warmup-ms": options.warmup_ms,
-            "--runs": options.runs,
-            "--bursts": options.bursts,
-            "--burst-runs": options.burst_runs,
-            "--profile": options.profile_runs,
-            "--max-seconds": options.max_seconds,
-        }
-        arguments = [text for name, value in values.items() for text in (name, repr(value))]
         timeout_s = _BUILD_TIMEOUT_S + 10 * options.max_seconds
         with self._alone():
-            result = self._call("time", package, *arguments, timeout_s=timeout_s)
-        return RawTiming(
-            single_ms=tuple(result["single_ms"]),
-            burst_ms=tuple(result.get("burst_ms", ())),
-            step_us=tuple(result.get("step_us", ())),
-            verified_error=float(result["verified_error"]),
-            build_ms=float(result["build_ms"]),
-            memory_bytes=result["arena_bytes"] + result["weight_bytes"],
-        )
+            result = self._call("time", package, *timing_arguments(options), timeout_s=timeout_s)
+        return raw_timing(result)
 
     def run(self, package: Path, inputs: NDArray[np.float32], output_values: int) -> NDArray[np.float32]:
         """Run each row of ``inputs`` through the package."""

@@ -119,8 +119,10 @@ def _check_counts(package: Package) -> None:
     _check_texts(package.target)
 
 
-def _check_texts(*texts: str) -> None:
+def _check_texts(*texts: str, most_bytes: int = records.MAX_TEXT_BYTES) -> None:
     for text in texts:
+        if len(text.encode()) > most_bytes:
+            raise PackageError(f"a text is longer than {most_bytes} bytes: {text[:40]!r}…")
         if "\0" in text:
             raise PackageError(f"a text holds a zero character: {text[:40]!r}")
 
@@ -128,11 +130,11 @@ def _check_texts(*texts: str) -> None:
 def _check_kernel(index: int, kernel: Kernel, backend: str) -> None:
     if not _IDENTIFIER.fullmatch(kernel.name) or not kernel.source:
         raise PackageError(f"kernel {index} needs a C identifier as name and a source, got {kernel.name!r}")
-    _check_texts(kernel.options)
+    _check_texts(kernel.name, kernel.options)
     if backend == "opencl":
         if not isinstance(kernel.source, str):
             raise PackageError(f"kernel {index} ({kernel.name}) has a source in bytes, OpenCL C is text")
-        _check_texts(kernel.source)
+        _check_texts(kernel.source, most_bytes=(1 << 32) - 1)
     elif not isinstance(kernel.source, bytes) or len(kernel.source) % 4 or kernel.source[:4] != records.SPIRV_MAGIC:
         raise PackageError(f"kernel {index} ({kernel.name}) is no SPIR-V: 32-bit words that begin with 0x07230203")
 

@@ -44,6 +44,7 @@ MAX_IO: Final = 64  # inputs, and outputs
 MAX_STEP_ARGUMENTS: Final = 128  # what TVM emits at most
 MAX_ALIGNMENT: Final = 65536
 MAX_METADATA_BYTES: Final = 16 << 20
+MAX_TEXT_BYTES: Final = 65535  # a name or options: records may share one, so its length bounds the time to check a file
 MAX_GLOBAL_SIZE: Final = 1 << 31
 MAX_LOCAL_SIZE: Final = 4096
 
@@ -160,6 +161,7 @@ def c_header() -> str:
         "ACT_MAX_STEP_ARGUMENTS": MAX_STEP_ARGUMENTS,
         "ACT_MAX_ALIGNMENT": MAX_ALIGNMENT,
         "ACT_MAX_METADATA_BYTES": MAX_METADATA_BYTES,
+        "ACT_MAX_TEXT_BYTES": MAX_TEXT_BYTES,
         "ACT_MAX_GLOBAL_SIZE": MAX_GLOBAL_SIZE,
         "ACT_MAX_LOCAL_SIZE": MAX_LOCAL_SIZE,
         "ACT_SECTION_COUNT": len(SECTIONS),

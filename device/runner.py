@@ -9,10 +9,24 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
+from .devices import RawTiming, TimingOptions
 from .errors import CandidateError, DeviceError, NoDeviceError
 from .package_format import PackageError
 
 _CANDIDATE_AT_FAULT: Final = ("build_failure", "launch_failure", "wrong_output", "out_of_memory")
+_DEVICE_FIELDS: Final = (
+    "name",
+    "vendor",
+    "platform",
+    "driver",
+    "version",
+    "type",
+    "compute_units",
+    "global_memory_bytes",
+    "max_work_group_size",
+    "local_memory_bytes",
+    "has_fp16",
+)
 
 
 def call_runner(
@@ -50,7 +64,7 @@ def call_runner(
     result = parse_result(done.stdout.decode(errors="replace"), nonce)
     if result is None:
         raise DeviceError(f"the runner printed no whole result (exit code {done.returncode})\n{log}")
-    _raise_failure(result)
+    raise_failure(result)
     return result
 
 
@@ -72,7 +86,12 @@ def parse_result(text: str, nonce: str) -> dict[str, Any] | None:
     return None
 
 
-def _raise_failure(result: Mapping[str, Any]) -> None:
+def raise_failure(result: Mapping[str, Any]) -> None:
+    """Raise what a result that is not ``ok`` stands for.
+
+    Raises:
+        PackageError, NoDeviceError, CandidateError, DeviceError: As for :func:`call_runner`.
+    """
     status, message = result.get("status"), str(result.get("message", "no reason given"))
     if status == "ok":
         return
@@ -83,3 +102,35 @@ def _raise_failure(result: Mapping[str, Any]) -> None:
     if status in _CANDIDATE_AT_FAULT:
         raise CandidateError(f"{str(status).replace('_', ' ')}: {message}", reason=str(status))
     raise DeviceError(f"the runner failed ({status}): {message}")
+
+
+def timing_arguments(options: TimingOptions) -> list[str]:
+    """The arguments of ``time`` for some options."""
+    values = {
+        "--tolerance": options.tolerance,
+        "--warmup": options.warmup,
+        "--warmup-ms": options.warmup_ms,
+        "--runs": options.runs,
+        "--bursts": options.bursts,
+        "--burst-runs": options.burst_runs,
+        "--profile": options.profile_runs,
+        "--max-seconds": options.max_seconds,
+    }
+    return [text for name, value in values.items() for text in (name, repr(value))]
+
+
+def raw_timing(result: Mapping[str, Any]) -> RawTiming:
+    """The samples in the result of ``time``."""
+    return RawTiming(
+        single_ms=tuple(result["single_ms"]),
+        burst_ms=tuple(result.get("burst_ms", ())),
+        step_us=tuple(result.get("step_us", ())),
+        verified_error=float(result["verified_error"]),
+        build_ms=float(result["build_ms"]),
+        memory_bytes=result["arena_bytes"] + result["weight_bytes"],
+    )
+
+
+def device_fields(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of ``DeviceInfo`` in one entry of ``devices``; id and fingerprint are the caller's."""
+    return {name: values[name] for name in _DEVICE_FIELDS}

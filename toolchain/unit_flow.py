@@ -16,6 +16,7 @@ import numpy.typing as npt
 from torch import fx, nn
 
 from ..models.layers import ChannelPad, ChannelPermutation, ColumnConv2d
+from .axis_rules import AxisRule, Shape, reduced, reshaped, transposed
 from .capture import CAPTURE_BATCH, CapturedNetwork, operator_name
 from .grouped import conv_groups
 from .operators import (
@@ -44,7 +45,6 @@ __all__ = ["NORM_TYPES", "LayerKind", "UnitFlow", "WeightedLayer", "trace_units"
 
 NormModule: TypeAlias = nn.BatchNorm1d | nn.BatchNorm2d
 LayerKind: TypeAlias = Literal["conv", "grouped", "linear"]
-Shape: TypeAlias = tuple[int, ...]
 NORM_TYPES = (nn.BatchNorm1d, nn.BatchNorm2d)
 SHAPE_QUERIES = frozenset({"size", "dim", "shape"})
 
@@ -121,7 +121,7 @@ class UnitFlow:
         if isinstance(module, ChannelPermutation):
             return self._permuted_channels(self._input(node), module)
         if isinstance(module, nn.Flatten):
-            return self._reshaped(node, shape)
+            return self._moved(node, shape, reshaped)
         return self._in_place(node, module, shape)
 
     def _function_channels(self, node: fx.Node, shape: Shape) -> Channels | None:
@@ -130,13 +130,13 @@ class UnitFlow:
             padding = channel_padding(node)
             return None if padding is None else self._padded(self._input(node), padding)
         if target in FLATTENINGS or target in RESHAPES or target in SQUEEZES:
-            return self._reshaped(node, shape)
+            return self._moved(node, shape, reshaped)
         if target in CONCATENATIONS:
             return self._concatenated(node, shape)
         if target in MEANS:
-            return self._reduced(node, shape)
+            return self._moved(node, shape, reduced)
         if target in PERMUTATIONS or target in TRANSPOSITIONS:
-            return self._transposed(node, shape)
+            return self._moved(node, shape, transposed)
         if target is operator.getitem and str(node.args[0]) in self._parts:
             return self._parts[str(node.args[0])][int(node.args[1])]  # type: ignore[arg-type]
         operands = self._operands(node)
@@ -256,46 +256,10 @@ class UnitFlow:
             units=np.concatenate([value.units for value in known]), axis=dimension % len(shape), stain=stain
         )
 
-    def _reshaped(self, node: fx.Node, shape: Shape) -> Channels | None:
-        """Shapes that leave each channel's numbers together and in order."""
+    def _moved(self, node: fx.Node, shape: Shape, rule: AxisRule) -> Channels | None:
+        """Operators with one input that may move the channels to another dimension."""
         value = self._input(node)
-        if value is None:
-            return None
-        before, axis = self._shapes[node.all_input_nodes[0].name], value.axis
-        if shape[: axis + 1] == before[: axis + 1]:
-            return value
-        if axis == 1 and len(shape) == 2 and shape[1] == np.prod(before[1:]):
-            return replace(value, units=np.repeat(value.units, shape[1] // before[1]))
-        if axis == len(before) - 1 and shape[-1] == before[-1]:
-            return replace(value, axis=len(shape) - 1)
-        return None
-
-    def _transposed(self, node: fx.Node, shape: Shape) -> Channels | None:
-        value, rank = self._input(node), len(shape)
-        if value is None:
-            return None
-        numbers: Any = list(node.args[1:]) or list(node.kwargs.values())
-        numbers = list(numbers[0]) if len(numbers) == 1 and isinstance(numbers[0], tuple | list) else numbers
-        if not all(isinstance(number, int) for number in numbers):
-            return None
-        order = [number % rank for number in numbers]
-        if node.target in TRANSPOSITIONS:
-            swapped = list(range(rank))
-            swapped[order[0]], swapped[order[1]] = order[1], order[0]
-            order = swapped
-        return replace(value, axis=order.index(value.axis)) if order[0] == 0 else None
-
-    def _reduced(self, node: fx.Node, shape: Shape) -> Channels | None:
-        value, dimensions = self._input(node), argument(node, 1, "dim")
-        if value is None or dimensions is None:
-            return None
-        rank = len(self._shapes[node.all_input_nodes[0].name])
-        given = [dimensions] if isinstance(dimensions, int) else list(dimensions)
-        reduced = {number % rank for number in given if isinstance(number, int)}
-        if len(reduced) != len(given) or 0 in reduced or value.axis in reduced:
-            return None
-        before = sum(number < value.axis for number in reduced) if len(shape) < rank else 0
-        return replace(value, axis=value.axis - before)
+        return None if value is None else rule(node, value, self._shapes[node.all_input_nodes[0].name], shape)
 
     def _in_place(self, node: fx.Node, module: nn.Module | None, shape: Shape) -> Channels | None:
         """Operators with one input that leave every channel where it is."""

@@ -8,7 +8,7 @@ layers; within a layer the Z-step is the exact Euclidean projection.
 Source: the non-structured rows of AutoCompress, arXiv:1907.03141, table 5.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, cast
 
@@ -22,7 +22,7 @@ from .capture import CapturedNetwork
 from .folding import folded_weights, plain_weights, weighted_modules
 from .projection import project_unstructured
 from .recipe import Recipe
-from .solvers.base import Residuals, Weights
+from .solvers.base import SolverOptions, Weights
 from .solvers.selection import SolverSettings, make_solver
 from .training import train
 
@@ -83,7 +83,7 @@ def prune_unstructured(
     retraining: Recipe,
     device: torch.device,
     teacher: nn.Module | None = None,
-    on_residuals: Callable[[Residuals], None] | None = None,
+    options: SolverOptions | None = None,
 ) -> WeightCount:
     """Drive single weights of `network` to zero, remove them, and retrain what is left; in place.
 
@@ -97,7 +97,7 @@ def prune_unstructured(
         retraining: Training of what is left.
         device: Where to train.
         teacher: Distilled from, where the recipes ask for it.
-        on_residuals: Receives the solver's residuals after every epoch.
+        options: What all solvers have: when it has converged, who is told of residuals.
 
     Returns:
         What is left.
@@ -112,7 +112,7 @@ def prune_unstructured(
     def project(values: Weights) -> Weights:
         return {name: project_unstructured(value, keep[name]) for name, value in values.items()}
 
-    splitting = make_solver(solver, weights, project, on_residuals)
+    splitting = make_solver(solver, weights, project, options)
     recipe = replace(recipe, epochs=solver.epochs)
     train(module, batches, augmentation, recipe, device=device, teacher=teacher, penalty=splitting)
     with torch.no_grad():

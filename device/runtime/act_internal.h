@@ -31,6 +31,7 @@ struct act_package {
   uint32_t *io; /* inputs, then outputs */
   act_text target;
   size_t input_bytes, output_bytes;
+  uint64_t program_bytes; /* of all kernels checked so far */
 };
 
 /* Fills `error` and returns `status`. */
@@ -41,5 +42,9 @@ act_status act_fail(act_error *error, act_status status, const char *format, ...
 
 uint32_t act_crc32(uint32_t crc, const void *data, size_t size);
 double act_now_ms(void);
+
+/* Held while a graphics library is opened, which all sessions share. */
+void act_lock(void);
+void act_unlock(void);
 
 #endif

@@ -52,7 +52,7 @@ static int open_library(act_library *library, char *attempts, size_t size) {
   return 0;
 }
 
-const act_opencl *act_opencl_open(act_error *error) {
+static const act_opencl *open_once(act_error *error) {
   static act_opencl functions;
   static int loaded;
   if (loaded) return &functions;
@@ -75,6 +75,13 @@ const act_opencl *act_opencl_open(act_error *error) {
 #undef ACT_OPENCL_LOAD
   loaded = 1;
   return &functions;
+}
+
+const act_opencl *act_opencl_open(act_error *error) {
+  act_lock();
+  const act_opencl *cl = open_once(error);
+  act_unlock();
+  return cl;
 }
 
 #define ACT_TEXT(target, call)                                  \

@@ -59,7 +59,7 @@ static act_status create_arena(act_placement *placement, act_error *error) {
   if (placement->arena != NULL)
     code = placement->cl->EnqueueFillBuffer(placement->queue, placement->arena, &zero, sizeof zero, 0, size, 0, NULL,
                                           NULL);
-  if (code != CL_SUCCESS)
+  if (placement->arena == NULL || code != CL_SUCCESS)
     return act_fail(error, ACT_ERROR_MEMORY, "no arena of %zu bytes: %s (%d)", size, act_opencl_error_name(code), code);
   return ACT_OK;
 }

@@ -25,7 +25,7 @@ static const unsigned char *section(const act_package *package, unsigned index) 
 /* A text of the string table, which must end with a zero and hold no other. */
 static bool get_text(const act_package *package, uint32_t offset, uint32_t length, act_text *text) {
   const act_file_section *pool = &package->sections[ACT_SECTION_STRINGS];
-  if (!in_range(offset, (uint64_t)length + 1, pool->size)) return false;
+  if (length > ACT_MAX_TEXT_BYTES || !in_range(offset, (uint64_t)length + 1, pool->size)) return false;
   text->text = (const char *)section(package, ACT_SECTION_STRINGS) + offset;
   text->length = length;
   return text->text[length] == 0 && memchr(text->text, 0, length) == NULL;
@@ -142,7 +142,8 @@ static act_status check_buffer(const act_package *package, uint32_t index, act_e
   return ACT_OK;
 }
 
-/* A program starts at a multiple of four bytes: SPIR-V is words. OpenCL C ends with a zero and holds no other. */
+/* A program starts at a multiple of four bytes: SPIR-V is words. OpenCL C ends with a zero and holds no other. Programs
+ * share no bytes, so that the time to read them all is bounded by the file. */
 static act_status check_program(act_package *package, const act_file_kernel *record, uint32_t index,
                                 act_error *error) {
   const act_file_section *pool = &package->sections[ACT_SECTION_PROGRAMS];
@@ -152,6 +153,9 @@ static act_status check_program(act_package *package, const act_file_kernel *rec
       !in_range(record->program_offset, (uint64_t)record->program_length + is_text, pool->size))
     return act_fail(error, ACT_ERROR_PACKAGE, "kernel %u: its program is empty, misaligned, or outside its section",
                     index);
+  if (record->program_length > pool->size - package->program_bytes)
+    return act_fail(error, ACT_ERROR_PACKAGE, "kernel %u: the programs are longer than their section", index);
+  package->program_bytes += record->program_length;
   kernel->program = section(package, ACT_SECTION_PROGRAMS) + record->program_offset;
   kernel->program_size = record->program_length;
   if (is_text) {

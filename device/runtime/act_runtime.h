@@ -4,7 +4,8 @@
  *
  * C11 and the C library only; libOpenCL or libvulkan is opened at run time. Nothing in tables is trusted: every offset,
  * size and index is checked when it is loaded. Its kernels are code, though: load packages as you would load a library.
- * No call is thread-safe on one session; different sessions are independent. A package must outlive its sessions.
+ * No call is thread-safe on one session; different sessions are independent, and packages may be loaded and sessions made
+ * in several threads. A package must outlive its sessions.
  */
 #ifndef ACT_RUNTIME_H
 #define ACT_RUNTIME_H

@@ -84,7 +84,7 @@ act_status act_session_run(act_session *session, const float *input, size_t inpu
 static double relative_error(const float *output, const float *expected, size_t count) {
   double difference = 0, largest = 0;
   for (size_t i = 0; i < count; i++) {
-    if (!isfinite(output[i])) return INFINITY;
+    if (!isfinite(output[i]) || !isfinite(expected[i])) return INFINITY;
     difference = fmax(difference, fabs((double)output[i] - expected[i]));
     largest = fmax(largest, fabs((double)expected[i]));
   }

@@ -18,6 +18,7 @@ enum {
   TYPE_ARRAY = 28,
   TYPE_POINTER = 32,
   CONSTANT = 43,
+  CONSTANT_COMPOSITE = 44,
   FUNCTION = 54,
   VARIABLE = 59,
   DECORATE = 71,
@@ -25,13 +26,17 @@ enum {
   MODE_LOCAL_SIZE = 17,
   MODEL_COMPUTE = 5,
   NON_WRITABLE = 24,
+  BUILT_IN = 11,
+  WORKGROUP_SIZE = 25,
+  EXECUTION_MODE_ID = 331,
   BINDING = 33,
   DESCRIPTOR_SET = 34,
   CLASS_WORKGROUP = 4,
   CLASS_STORAGE_BUFFER = 12,
   CAPABILITY_SHADER = 1,
   CAPABILITY_STORAGE_BUFFER_16 = 4433,
-  MAX_NESTING = 4
+  MAX_NESTING = 4,
+  MAX_DECLARATIONS = 4 * ACT_SPIRV_MAX_BINDINGS /* each is looked up in the whole module: a bound on the time */
 };
 
 typedef struct {
@@ -101,20 +106,22 @@ static uint64_t type_bytes(const module_t *module, uint32_t type, int nesting) {
   if (find_first(module, TYPE_INT, 1, type, &found) || find_first(module, TYPE_FLOAT, 1, type, &found))
     return operand(module, &found, 2) / 8;
   if (find_first(module, TYPE_VECTOR, 1, type, &found))
-    return type_bytes(module, operand(module, &found, 2), nesting + 1) * operand(module, &found, 3);
-  if (!find_first(module, TYPE_ARRAY, 1, type, &found) ||
-      !find_first(module, CONSTANT, 2, operand(module, &found, 3), &length))
+    length = found;
+  else if (!find_first(module, TYPE_ARRAY, 1, type, &found) ||
+           !find_first(module, CONSTANT, 2, operand(module, &found, 3), &length))
     return 0;
   uint64_t element = type_bytes(module, operand(module, &found, 2), nesting + 1), count = operand(module, &length, 3);
-  return element > UINT32_MAX ? 0 : element * count;
+  return element > UINT32_MAX ? 0 : element * count; /* a vector holds its length itself, an array a constant's id */
 }
 
 static const char *read_bindings(const module_t *module, act_spirv_interface *result) {
   instruction_t found, variable;
   bool seen[ACT_SPIRV_MAX_BINDINGS] = {false};
+  uint32_t declarations = 0;
   for (size_t position = HEADER_WORDS; find(module, &position, DECORATE, 2, BINDING, &found);) {
     uint32_t binding = operand(module, &found, 3), id = operand(module, &found, 1);
-    if (binding >= ACT_SPIRV_MAX_BINDINGS) return "a binding is out of range";
+    if (binding >= ACT_SPIRV_MAX_BINDINGS || ++declarations > MAX_DECLARATIONS)
+      return "a binding is out of range, or declared too often";
     if (!find_first(module, VARIABLE, 2, id, &variable) || operand(module, &variable, 3) != CLASS_STORAGE_BUFFER)
       return "a binding is no storage buffer";
     bool read_only = has_decoration(module, id, NON_WRITABLE) || block_is_read_only(module, operand(module, &variable, 1));
@@ -129,6 +136,31 @@ static const char *read_bindings(const module_t *module, act_spirv_interface *re
   return NULL;
 }
 
+static size_t count_instructions(const module_t *module, uint32_t opcode) {
+  instruction_t found;
+  size_t count = 0;
+  for (size_t position = HEADER_WORDS; read_instruction(module, position, &found); position += found.length)
+    count += found.opcode == opcode;
+  return count;
+}
+
+/* Whether each constant that is decorated as the work-group's size, which would overrule the execution mode, agrees. */
+static bool size_is_one(const module_t *module, const act_spirv_interface *interface) {
+  instruction_t found, composite, constant;
+  uint32_t declarations = 0;
+  for (size_t position = HEADER_WORDS; find(module, &position, DECORATE, 2, BUILT_IN, &found);) {
+    if (operand(module, &found, 3) != WORKGROUP_SIZE) continue;
+    if (++declarations > MAX_DECLARATIONS ||
+        !find_first(module, CONSTANT_COMPOSITE, 2, operand(module, &found, 1), &composite))
+      return false;
+    for (uint32_t i = 0; i < 3; i++)
+      if (!find_first(module, CONSTANT, 2, operand(module, &composite, 3 + i), &constant) ||
+          operand(module, &constant, 3) != interface->local_size[i])
+        return false;
+  }
+  return true;
+}
+
 static const char *read_entry_point(const module_t *module, act_spirv_interface *result) {
   static const unsigned char name[8] = "main";
   instruction_t found;
@@ -140,6 +172,9 @@ static const char *read_entry_point(const module_t *module, act_spirv_interface 
       found.length != 6)
     return "it declares no work-group size";
   for (uint32_t i = 0; i < 3; i++) result->local_size[i] = operand(module, &found, 3 + i);
+  if (count_instructions(module, ENTRY_POINT) != 1 || count_instructions(module, EXECUTION_MODE) != 1 ||
+      count_instructions(module, EXECUTION_MODE_ID) != 0 || !size_is_one(module, result))
+    return "it has several entry points or work-group sizes";
   return NULL;
 }
 
@@ -158,8 +193,11 @@ static const char *read_capabilities(const module_t *module, act_spirv_interface
 
 static const char *read_shared_memory(const module_t *module, act_spirv_interface *result) {
   instruction_t variable, pointer;
+  uint32_t declarations = 0;
   for (size_t position = HEADER_WORDS; find(module, &position, VARIABLE, 3, CLASS_WORKGROUP, &variable);) {
-    if (!find_first(module, TYPE_POINTER, 1, operand(module, &variable, 1), &pointer)) return "a pointer has no type";
+    if (++declarations > MAX_DECLARATIONS ||
+        !find_first(module, TYPE_POINTER, 1, operand(module, &variable, 1), &pointer))
+      return "a pointer has no type, or its shared memory is in too many parts";
     uint64_t bytes = type_bytes(module, operand(module, &pointer, 3), 0);
     if (bytes == 0 || bytes > UINT32_MAX) return "its shared memory has an unknown size";
     result->shared_bytes += bytes;

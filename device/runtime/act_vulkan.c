@@ -51,7 +51,7 @@ static act_status create_instance(act_vulkan *vk, act_error *error) {
     assign(&vk.name, &function);                                                                         \
   }
 
-const act_vulkan *act_vulkan_open(act_error *error) {
+static const act_vulkan *open_once(act_error *error) {
   static act_vulkan vk;
   static int opened;
   if (opened) return &vk;
@@ -61,11 +61,19 @@ const act_vulkan *act_vulkan_open(act_error *error) {
     act_fail(error, ACT_ERROR_DEVICE, "no Vulkan library could be opened:%s", attempts);
     return NULL;
   }
+  vk.instance = NULL; /* as the global functions want it, also after an attempt that failed */
   ACT_VULKAN_GLOBAL_FUNCTIONS(ACT_VULKAN_LOAD)
   if (create_instance(&vk, error) != ACT_OK) return NULL;
   ACT_VULKAN_INSTANCE_FUNCTIONS(ACT_VULKAN_LOAD)
   opened = 1;
   return &vk;
+}
+
+const act_vulkan *act_vulkan_open(act_error *error) {
+  act_lock();
+  const act_vulkan *vk = open_once(error);
+  act_unlock();
+  return vk;
 }
 
 static const char *type_name(uint32_t type) {

@@ -454,4 +454,10 @@ act_status act_vulkan_find(const act_vulkan *vk, uint32_t index, act_vulkan_devi
 
 const char *act_vulkan_error_name(VkResult code);
 
+/* The code of a call that makes an object: where it failed, its result may be rubbish, and becomes none. */
+static inline VkResult act_vulkan_made(VkResult code, VkHandle *object) {
+  if (code != VK_SUCCESS) *object = 0;
+  return code;
+}
+
 #endif

@@ -61,7 +61,8 @@ static act_status create_commands(act_placement *placement, act_error *error) {
   VkCommandPoolCreateInfo pool = {.sType = VK_TYPE_COMMAND_POOL_CREATE_INFO,
                                   .flags = VK_COMMAND_POOL_RESET,
                                   .queueFamilyIndex = placement->device.queue_family};
-  VkResult code = vk->CreateCommandPool(placement->logical, &pool, NULL, &placement->command_pool);
+  VkResult code = act_vulkan_made(vk->CreateCommandPool(placement->logical, &pool, NULL, &placement->command_pool),
+                                  &placement->command_pool);
   VkCommandBufferAllocateInfo allocate = {.sType = VK_TYPE_COMMAND_BUFFER_ALLOCATE_INFO,
                                           .commandPool = placement->command_pool,
                                           .commandBufferCount = ACT_COMMANDS};
@@ -75,11 +76,16 @@ typedef struct {
   bool written;
 } access_t;
 
-/* Adds the accesses of a step to those since the last barrier; returns how many, or 0 if the step must wait for them. */
+/* Steps may share their arguments in the file, so the file's number of arguments bounds nothing. */
+enum { MOST_ACCESSES = 8 * ACT_MAX_STEP_ARGUMENTS };
+
+/* Adds the accesses of a step to those since the last barrier; returns how many, or 0 if the step must wait for them or
+ * they are too many to keep. */
 static size_t add_accesses(const act_package *package, uint32_t index, access_t *accesses, size_t count) {
   const act_file_step *step = &package->steps[index];
   const act_spirv_interface *interface = &package->kernels[step->kernel].interface;
   size_t before = count;
+  if (before > 0 && step->argument_count > MOST_ACCESSES - before) return 0;
   for (uint32_t i = 0; i < step->argument_count; i++) {
     const act_file_buffer *buffer = &package->buffers[package->arguments[step->first_argument + i]];
     if (buffer->role == ACT_ROLE_WEIGHT) continue;
@@ -117,7 +123,7 @@ static void wait_for_inputs(act_placement *placement, unsigned command) {
 static act_status record_run(act_placement *placement, act_error *error) {
   const act_package *package = placement->package;
   size_t count = 0;
-  access_t *accesses = calloc((size_t)package->header.argument_count + 1, sizeof *accesses);
+  access_t *accesses = calloc(MOST_ACCESSES, sizeof *accesses);
   if (accesses == NULL) return act_fail(error, ACT_ERROR_MEMORY, "out of memory");
   act_status status = act_vulkan_begin(placement, ACT_RUN, VK_COMMAND_BUFFER_SIMULTANEOUS_USE, error);
   if (status == ACT_OK) wait_for_inputs(placement, ACT_RUN);
@@ -164,9 +170,13 @@ static act_status record_profile(act_placement *placement, act_error *error) {
   uint32_t steps = placement->package->header.step_count;
   VkQueryPoolCreateInfo create = {
       .sType = VK_TYPE_QUERY_POOL_CREATE_INFO, .queryType = VK_QUERY_TIMESTAMP, .queryCount = steps + 1};
-  placement->times = calloc((size_t)steps + 1, sizeof *placement->times);
+  /* What an attempt that failed has made is used again. */
+  if (placement->times == NULL) placement->times = calloc((size_t)steps + 1, sizeof *placement->times);
   if (placement->times == NULL) return act_fail(error, ACT_ERROR_MEMORY, "out of memory");
-  VkResult code = vk->CreateQueryPool(placement->logical, &create, NULL, &placement->queries);
+  VkResult code = VK_SUCCESS;
+  if (placement->queries == 0)
+    code = act_vulkan_made(vk->CreateQueryPool(placement->logical, &create, NULL, &placement->queries),
+                           &placement->queries);
   act_status status = check(code, "the device gives no timestamps", error);
   if (status == ACT_OK) status = act_vulkan_begin(placement, ACT_PROFILE, 0, error);
   if (status != ACT_OK) return status;
@@ -179,7 +189,9 @@ static act_status record_profile(act_placement *placement, act_error *error) {
     vk->CmdWriteTimestamp(commands, VK_STAGE_COMPUTE, placement->queries, i + 1);
     wait_for_kernels(placement, ACT_PROFILE);
   }
-  return act_vulkan_end(placement, ACT_PROFILE, error);
+  status = act_vulkan_end(placement, ACT_PROFILE, error);
+  placement->has_profile = status == ACT_OK;
+  return status;
 }
 
 static act_status place(const act_package *package, uint32_t index, act_placement **result, act_device_info *info,
@@ -242,7 +254,7 @@ static int can_profile(const act_placement *placement) { return placement->devic
 static act_status profile(act_placement *placement, double *step_us, act_error *error) {
   uint32_t steps = placement->package->header.step_count;
   uint64_t *times;
-  act_status status = placement->queries == 0 ? record_profile(placement, error) : ACT_OK;
+  act_status status = placement->has_profile ? ACT_OK : record_profile(placement, error);
   if (status == ACT_OK) status = act_vulkan_submit(placement, ACT_PROFILE, error);
   if (status == ACT_OK) status = act_vulkan_wait(placement, error);
   if (status != ACT_OK) return status;

@@ -46,8 +46,11 @@ static act_status create_layout(act_placement *placement, uint32_t index, act_er
       .sType = VK_TYPE_DESCRIPTOR_SET_LAYOUT_CREATE_INFO, .bindingCount = count, .pBindings = bindings};
   VkPipelineLayoutCreateInfo layout = {
       .sType = VK_TYPE_PIPELINE_LAYOUT_CREATE_INFO, .setLayoutCount = 1, .pSetLayouts = &placement->set_layouts[index]};
-  VkResult code = vk->CreateDescriptorSetLayout(placement->logical, &set, NULL, &placement->set_layouts[index]);
-  if (code == VK_SUCCESS) code = vk->CreatePipelineLayout(placement->logical, &layout, NULL, &placement->layouts[index]);
+  VkHandle *made = &placement->set_layouts[index];
+  VkResult code = act_vulkan_made(vk->CreateDescriptorSetLayout(placement->logical, &set, NULL, made), made);
+  made = &placement->layouts[index];
+  if (code == VK_SUCCESS)
+    code = act_vulkan_made(vk->CreatePipelineLayout(placement->logical, &layout, NULL, made), made);
   if (code == VK_SUCCESS) return ACT_OK;
   return act_fail(error, ACT_ERROR_LAUNCH, "kernel %u: no layout: %s (%d)", index, act_vulkan_error_name(code), code);
 }
@@ -71,7 +74,9 @@ static act_status create_pipeline(act_placement *placement, uint32_t index, act_
                   .pName = "main"},
         .layout = placement->layouts[index],
         .basePipelineIndex = -1};
-    code = vk->CreateComputePipelines(placement->logical, 0, 1, &create, NULL, &placement->pipelines[index]);
+    code = act_vulkan_made(
+        vk->CreateComputePipelines(placement->logical, 0, 1, &create, NULL, &placement->pipelines[index]),
+        &placement->pipelines[index]);
     vk->DestroyShaderModule(placement->logical, module, NULL);
   }
   free(words);
@@ -89,7 +94,8 @@ static act_status create_pool(act_placement *placement, act_error *error) {
                                        .maxSets = header->step_count,
                                        .poolSizeCount = 1,
                                        .pPoolSizes = &size};
-  VkResult code = placement->vk->CreateDescriptorPool(placement->logical, &create, NULL, &placement->descriptor_pool);
+  VkHandle *pool = &placement->descriptor_pool;
+  VkResult code = act_vulkan_made(placement->vk->CreateDescriptorPool(placement->logical, &create, NULL, pool), pool);
   if (code == VK_SUCCESS) return ACT_OK;
   return act_fail(error, ACT_ERROR_MEMORY, "no pool of %u descriptors: %s (%d)", descriptors,
                   act_vulkan_error_name(code), code);

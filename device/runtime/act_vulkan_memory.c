@@ -25,14 +25,16 @@ static act_status create_block(act_placement *placement, VkDeviceSize size, VkFl
   VkBufferCreateInfo create = {.sType = VK_TYPE_BUFFER_CREATE_INFO, .size = size, .usage = usage};
   VkMemoryRequirements needs = {0};
   block->size = size;
-  VkResult code = vk->CreateBuffer(placement->logical, &create, NULL, &block->buffer);
+  VkResult code = act_vulkan_made(vk->CreateBuffer(placement->logical, &create, NULL, &block->buffer), &block->buffer);
   if (code == VK_SUCCESS) {
     vk->GetBufferMemoryRequirements(placement->logical, block->buffer, &needs);
     uint32_t type = memory_type(placement, needs.memoryTypeBits, wanted);
     if (type == UINT32_MAX) type = memory_type(placement, needs.memoryTypeBits, wanted & ~(VkFlags)VK_MEMORY_DEVICE_LOCAL);
     VkMemoryAllocateInfo allocate = {
         .sType = VK_TYPE_MEMORY_ALLOCATE_INFO, .allocationSize = needs.size, .memoryTypeIndex = type};
-    code = type == UINT32_MAX ? -2 : vk->AllocateMemory(placement->logical, &allocate, NULL, &block->memory);
+    code = type == UINT32_MAX ? -2
+                              : act_vulkan_made(vk->AllocateMemory(placement->logical, &allocate, NULL, &block->memory),
+                                                &block->memory);
   }
   if (code == VK_SUCCESS) code = vk->BindBufferMemory(placement->logical, block->buffer, block->memory, 0);
   if (code == VK_SUCCESS) return ACT_OK;

@@ -32,6 +32,7 @@ struct act_placement {
   VkHandle *sets;   /* one for each step */
   VkHandle queries; /* one time more than there are steps */
   uint64_t *times;
+  bool has_profile; /* ACT_PROFILE is recorded */
 };
 
 /* act_vulkan_memory.c: arena and weights on the device, and the staging buffer. */

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import re
 import shlex
 import shutil
 import subprocess
@@ -20,6 +21,21 @@ SANITIZERS: Final = ("-g", "-fsanitize=address,undefined", "-fno-sanitize-recove
 """Extra flags for a runner that stops at the first invalid memory access."""
 _LIBRARIES: Final = ("-ldl", "-lm")
 _TIMEOUT_S: Final = 120
+_FOLDER: Final = Path(__file__).parent
+HEADER_PATH: Final = _FOLDER / "act_runtime.h"
+"""What a program includes to use the library."""
+RUNNER_SOURCE: Final = _FOLDER / "act_runner.c"
+
+
+def runtime_sources() -> list[Path]:
+    """The C files of the library, and of no program."""
+    return [path for path in sorted(_FOLDER.glob("act_*.c")) if path != RUNNER_SOURCE]
+
+
+def version_script() -> str:
+    """What a linker is told so that the shared library offers the functions of its header and nothing else."""
+    names = re.findall(r"\b(act_\w+)\(", HEADER_PATH.read_text())
+    return f"{{ global: {' '.join(f'{name};' for name in dict.fromkeys(names))} local: *; }};\n"
 
 
 def build_runner(*, extra_flags: Sequence[str] = ()) -> Path:
@@ -31,22 +47,36 @@ def build_runner(*, extra_flags: Sequence[str] = ()) -> Path:
     Raises:
         RunnerBuildError: If this is not Linux, there is no C compiler, or it refuses the sources.
     """
+    return _build("act-runner", [*runtime_sources(), RUNNER_SOURCE], extra_flags)
+
+
+def build_library() -> Path:
+    """The runtime for programs of one's own: ``libact_runtime.so``, to be used with the header ``act_runtime.h``.
+
+    Cached as ``build_runner`` does.
+
+    Raises:
+        RunnerBuildError: As ``build_runner``.
+    """
+    return _build("libact_runtime.so", runtime_sources(), ["-fPIC", "-shared", "-Wl,-soname,libact_runtime.so"])
+
+
+def _build(name: str, sources: Sequence[Path], extra_flags: Sequence[str]) -> Path:
     if not sys.platform.startswith("linux"):
         raise RunnerBuildError(
             f"the runner needs Linux, this is {sys.platform!r}: packages can be compiled, not run here"
         )
     compiler = _find_compiler()
-    sources = sorted(Path(__file__).parent.glob("*.[ch]"))
     command = [*compiler, *_FLAGS, *extra_flags]
     try:
-        folder = cache_folder() / f"runner-{_content_key(command, sources)}"
-        runner = folder / "act-runner"
-        if not runner.is_file():
+        folder = cache_folder() / f"runner-{_content_key(command, sorted(_FOLDER.glob('*.[ch]')))}"
+        result = folder / name
+        if not result.is_file():
             folder.mkdir(parents=True, exist_ok=True)
-            _compile(command, [source for source in sources if source.suffix == ".c"], runner)
+            _compile(command, sources, result)
     except OSError as error:
         raise RunnerBuildError(f"the runner cannot be built: {error}; XDG_CACHE_HOME chooses another folder") from error
-    return runner
+    return result
 
 
 def _find_compiler() -> list[str]:
@@ -71,12 +101,15 @@ def _content_key(command: Sequence[str], sources: Sequence[Path]) -> str:
     return digest.hexdigest()[:16]
 
 
-def _compile(command: Sequence[str], sources: Sequence[Path], runner: Path) -> None:
-    with tempfile.TemporaryDirectory(dir=runner.parent, prefix="build-") as name:
+def _compile(command: Sequence[str], sources: Sequence[Path], result: Path) -> None:
+    with tempfile.TemporaryDirectory(dir=result.parent, prefix="build-") as name:
         folder = Path(name)
         (folder / "act_package.h").write_text(c_header())
-        output = folder / "act-runner"
+        output = folder / result.name
         files = [str(source) for source in sources]
+        if result.suffix == ".so":
+            (folder / "exports.map").write_text(version_script())
+            files.append(f"-Wl,--version-script={folder / 'exports.map'}")
         full = [*command, "-I", str(folder), *files, "-o", str(output), *_LIBRARIES]
         try:
             done = subprocess.run(
@@ -88,4 +121,4 @@ def _compile(command: Sequence[str], sources: Sequence[Path], runner: Path) -> N
             raise RunnerBuildError(
                 f"{command[0]} cannot build the runner (is libc6-dev installed?):\n{done.stderr[-2000:]}"
             )
-        output.replace(runner)
+        output.replace(result)

@@ -22,7 +22,7 @@ from act.toolchain.masking import make_masks, masked_weights
 from act.toolchain.scores import Scores
 from act.toolchain.search.action import Action
 from act.toolchain.search.plan_space import PlanSpace
-from act.toolchain.solvers.base import Residuals, Solver, StopRule, Weights
+from act.toolchain.solvers.base import Residuals, Solver, SolverOptions, StopRule, Weights
 from act.toolchain.solvers.selection import SOLVERS, SolverSettings, make_solver
 from act.toolchain.training import Recipe, train
 from torch import nn
@@ -43,8 +43,6 @@ def settings(name: str, **changes: Any) -> SolverSettings:
         "pull_start": 0.1,
         "pull_end": 10.0,
         "slr_pull": 3.0,
-        "rho_of_layer": {},
-        "stop": StopRule(),
     }
     return SolverSettings(**{**defaults, **changes})
 
@@ -85,7 +83,7 @@ def end_epoch(solver: Solver, epoch: int, loss: float = 1.0) -> None:
 @every_solver
 def test_the_primal_residual_falls_and_z_is_always_feasible(name: str) -> None:
     weights, seen = fresh_weights(), []
-    solver = make_solver(settings(name), weights, keep_two_largest, seen.append)
+    solver = make_solver(settings(name), weights, keep_two_largest, SolverOptions(on_residuals=seen.append))
     assert solver.residuals is None
     for epoch in range(EPOCHS):
         train_epoch(weights, solver, epoch)
@@ -155,7 +153,7 @@ def test_the_pull_is_stronger_on_a_layer_with_a_larger_multiplier(name: str) -> 
     distances = {}
     for multiplier in (1.0, 8.0):
         weights = fresh_weights()
-        solver = make_solver(settings(name, rho_of_layer={"a": multiplier}), weights, keep_two_largest)
+        solver = make_solver(settings(name), weights, keep_two_largest, SolverOptions(rho_of_layer={"a": multiplier}))
         for epoch in range(5):
             train_epoch(weights, solver, epoch)
         distances[multiplier] = {key: float((weights[key].detach() - solver.z[key]).norm()) for key in weights}
@@ -168,7 +166,7 @@ def test_the_pull_is_stronger_on_a_layer_with_a_larger_multiplier(name: str) -> 
 def test_it_converges_only_after_calm_epochs_and_stays_so_when_restored(name: str) -> None:
     weights = fresh_weights()
     rule = StopRule(tolerance=1e-3, epochs=2)
-    solver = make_solver(settings(name, stop=rule), weights, keep_two_largest)
+    solver = make_solver(settings(name), weights, keep_two_largest, SolverOptions(stop=rule))
     with torch.no_grad():
         for key, z in solver.z.items():
             weights[key].copy_(z)
@@ -179,7 +177,7 @@ def test_it_converges_only_after_calm_epochs_and_stays_so_when_restored(name: st
         calm.append(solver.converged)
     assert calm[0] is False
     assert calm[-1] is True
-    restored = make_solver(settings(name, stop=rule), fresh_weights(), keep_two_largest)
+    restored = make_solver(settings(name), fresh_weights(), keep_two_largest, SolverOptions(stop=rule))
     assert not restored.converged
     restored.load_state_dict(solver.state_dict())
     assert restored.converged
@@ -238,7 +236,7 @@ def test_hard_pruning_after_it_loses_less_than_magnitude_at_once(
         settings(name, epochs=10, steps=13, rate=0.2, pull_start=0.05, pull_end=3.0, slr_pull=1.0),
         parameters,
         project,
-        seen.append,
+        SolverOptions(on_residuals=seen.append),
     )
     train(network.module, batches, data.augmentation, recipe, device=CPU, penalty=solver)
     after = pruned_accuracy(network, space.plan(action, Scores(coupling, {**weights, **solver.z})), data)

@@ -2,8 +2,9 @@ import pytest
 from act.device.devices import DeviceError, TimingOptions, open_device
 
 
-def test_phones_are_recognised_and_refused():
-    with pytest.raises(DeviceError, match=r"'adb:R58M' is a phone: this version cannot reach phones over adb yet"):
+def test_phones_need_adb(monkeypatch):
+    monkeypatch.setenv("ACT_ADB", "/missing/adb")
+    with pytest.raises(DeviceError, match=r"/missing/adb .*install Android's platform tools .*apt-get install adb"):
         open_device("adb:R58M")
 
 

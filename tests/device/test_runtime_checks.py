@@ -9,7 +9,6 @@ from act.device.errors import DeviceError
 from act.device.package_format import PackageError, c_header
 from act.device.runner import call_runner
 from act.device.runtime import build
-from act.device.runtime.build import SANITIZERS
 
 RUNTIME = Path(build.__file__).parent
 
@@ -20,27 +19,6 @@ def test_generated_header_agrees_with_the_compiler(tmp_path):
     (tmp_path / "a.c").write_text('#include "act_package.h"\nint main(void) { return 0; }\n')
     flags = ["-std=c11", "-Wall", "-Wextra", "-Werror", "-pedantic", "-fsyntax-only"]
     subprocess.run([compiler, *flags, str(tmp_path / "a.c")], check=True)
-
-
-def test_no_damaged_package_makes_the_runtime_read_outside_it(tmp_path, conv_path):
-    compiler = shutil.which("gcc") or pytest.skip("needs gcc with its sanitizers")
-    (tmp_path / "act_package.h").write_text(c_header())
-    sources = [
-        RUNTIME / "act_common.c",
-        RUNTIME / "act_package.c",
-        RUNTIME / "act_spirv.c",
-        Path(__file__).with_name("mutate_package.c"),
-    ]
-    program = tmp_path / "mutate"
-    flags = ["-std=c11", "-D_POSIX_C_SOURCE=200809L", "-O1", *SANITIZERS, f"-I{tmp_path}", f"-I{RUNTIME}"]
-    built = subprocess.run([compiler, *flags, *map(str, sources), "-o", str(program)], capture_output=True, text=True)
-    if built.returncode != 0:
-        pytest.skip(f"gcc has no sanitizers here: {built.stderr[-200:]}")
-    done = subprocess.run([str(program), str(conv_path)], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr[-4000:]
-    accepted, refused = map(int, done.stdout.split())
-    assert accepted > 100  # texts and figures may have any value
-    assert refused > 5000
 
 
 def test_runner_accepts_a_good_package_and_names_what_is_wrong_with_others(tmp_path, runner, conv_path, reseal):

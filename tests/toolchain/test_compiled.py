@@ -1,3 +1,5 @@
+import shutil
+
 import pytest
 import torch
 from act.models.data import load_data
@@ -15,15 +17,26 @@ CPU, GPU = torch.device("cpu"), torch.device("cuda")
 @pytest.mark.parametrize(
     ("mode", "device", "steps", "wanted"),
     [
-        ("auto", CPU, 10 * WORTHWHILE_STEPS, False),
-        ("auto", GPU, 100, False),
-        ("auto", GPU, WORTHWHILE_STEPS, True),
+        ("auto", CPU, WORTHWHILE_STEPS["cpu"] - 1, False),
+        ("auto", CPU, WORTHWHILE_STEPS["cpu"], True),
+        ("auto", GPU, WORTHWHILE_STEPS["cuda"] - 1, False),
+        ("auto", GPU, WORTHWHILE_STEPS["cuda"], True),
+        ("auto", torch.device("mps"), 10**6, False),
         ("on", CPU, 1, True),
-        ("off", GPU, 10 * WORTHWHILE_STEPS, False),
+        ("off", GPU, 10**6, False),
     ],
 )
-def test_auto_compiles_long_trainings_on_a_gpu(mode: str, device: torch.device, steps: int, wanted: bool) -> None:
+def test_auto_compiles_long_trainings(
+    mode: str, device: torch.device, steps: int, wanted: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shutil, "which", lambda name: name)
     assert wants_compile(mode, device, steps) is wanted
+
+
+def test_without_a_compiler_a_cpu_trains_without(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shutil, "which", lambda name: None)
+    assert not wants_compile("auto", CPU, 10**6)
+    assert wants_compile("on", CPU, 10**6)
 
 
 def trained(compile_mode: str) -> tuple[nn.Module, list[str]]:

@@ -8,7 +8,6 @@ from act.toolchain.batches import Batches
 from act.toolchain.capture import CapturedNetwork, capture
 from act.toolchain.evaluation import evaluate
 from act.toolchain.folding import plain_weights
-from act.toolchain.solvers.base import StopRule
 from act.toolchain.solvers.selection import SolverSettings
 from act.toolchain.training import Recipe, train
 from act.toolchain.unstructured import count_weights, keep_counts, prune_unstructured
@@ -23,8 +22,6 @@ SOLVER = SolverSettings(
     pull_start=0.1,
     pull_end=3.0,
     slr_pull=1.0,
-    rho_of_layer={},
-    stop=StopRule(),
 )
 
 

@@ -22,7 +22,7 @@ def add_json(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print the result as one JSON object")
 
 
-def add_path(parser: argparse.ArgumentParser, *names: str, help: str, folder: bool = False) -> None:
+def add_path(parser: argparse._ActionsContainer, *names: str, help: str, folder: bool = False) -> None:
     """Add a path argument that the shell completes."""
     metavar = "DIR" if folder else "FILE"
     action = parser.add_argument(*names, type=Path, metavar=metavar, help=help)

@@ -27,7 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--target",
         metavar="T",
-        help="compile for it first (default: a package as it is, ONNX for host-opencl, or host-vulkan if on vulkan:N)",
+        help="compile for it first (default: a package as it is, ONNX for what the device is)",
     )
     parser.add_argument("--precision", choices=PRECISIONS, help="compile in it first (default: fp32, or the package's)")
     parser.add_argument("--runs", type=positive, default=100, metavar="N", help="timed runs (default: 100)")
@@ -91,7 +91,9 @@ def _package(args: argparse.Namespace, folder: Path, progress: Progress) -> Path
 
 def _host_target(device_id: str | None) -> str:
     """What an ONNX file is compiled for when no target is given: the kind of device that it is measured on."""
-    return "host-vulkan" if device_id is not None and device_id.startswith("vulkan:") else "host-opencl"
+    from ...device.devices import open_device
+
+    return "host-opencl" if device_id is None else open_device(device_id).info.target
 
 
 def _kernel_names(package: Path) -> list[str]:

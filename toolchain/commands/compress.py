@@ -180,7 +180,7 @@ def check_names(config: CompressConfig, processes: int = 1) -> None:
         from ...device.devices import open_device
 
         device = open_device(config.goal.device)
-        if device.info.backend != target.backend:
+        if target.backend not in device.info.backends:
             raise ConfigError(
                 f"{device.id} runs {device.info.backend} packages, target {target.name} makes {target.backend} ones: "
                 "choose another --device or --target"

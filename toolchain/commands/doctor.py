@@ -121,6 +121,20 @@ def _runner() -> Finding:
         return Finding(name="runner", ok=False, found=str(error))
 
 
+def _android() -> Finding:
+    """Android is optional: without a tool only phones cannot be used."""
+    from ...device.errors import DeviceError
+    from ...device.runtime.android import HOW_TO_GET_A_TOOL, find_android_tool
+
+    try:
+        tool = find_android_tool()
+    except DeviceError as error:  # a variable that names no NDK
+        return Finding(name="android", ok=False, found=str(error))
+    if tool is None:
+        return Finding(name="android", ok=True, found="nothing builds the runner for phones", advice=HOW_TO_GET_A_TOOL)
+    return Finding(name="android", ok=True, found=f"{tool} builds the runner for phones")
+
+
 def _devices() -> Finding:
     from ...device.devices import HOW_TO_GET_A_DEVICE, DeviceError
     from ...device.local import list_local_devices
@@ -147,6 +161,17 @@ def _vulkan() -> Finding:
         )
     checked = f"checked by {validator}" if validator is not None else "not checked: no spirv-val"
     return Finding(name="vulkan", ok=True, found=f"SPIR-V from {compiler}, {checked}")
+
+
+def _adb() -> Finding:
+    """Phones are optional: without adb only they are missing."""
+    from ...device.adb.program import AdbProgramError, find_adb
+
+    try:
+        program = find_adb()
+    except AdbProgramError as error:  # the message says what to do
+        return Finding(name="adb", ok=True, found=f"phones cannot be reached: {error}")
+    return Finding(name="adb", ok=True, found=f"{program.release} at {program.path}")
 
 
 def _disk() -> Finding:
@@ -189,8 +214,10 @@ CHECKS: dict[str, Callable[[], Finding]] = {
     "onnxruntime": _onnxruntime,
     "tvm": _tvm,
     "runner": _runner,
+    "android": _android,
     "devices": _devices,
     "vulkan": _vulkan,
+    "adb": _adb,
     "disk": _disk,
     "bf16": _bf16,
 }

@@ -8,13 +8,13 @@
 by `rho_old / rho_new` each time. Initially `Z = projection(W)`, `U = 0`. AutoCompress (arXiv:1907.03141), section 3.3.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from torch import nn
 
-from .base import Projection, Residuals, SplittingSolver, StopRule, Weights
+from .base import Projection, SolverOptions, SplittingSolver, Weights
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,9 +52,7 @@ class Admm(SplittingSolver):
         weights: The trained weights by layer; read and penalised in place.
         project: Projection of a set of weights onto the structured set: new tensors, removed entries exactly 0.
         schedule: Growth of `rho`.
-        rho_of_layer: Multiplier of `rho` by layer, above 0; 1 where missing.
-        stop: When it has converged; by default never.
-        on_residuals: Receives the residuals after every epoch.
+        options: What all solvers have.
     """
 
     def __init__(
@@ -62,19 +60,9 @@ class Admm(SplittingSolver):
         weights: Mapping[str, nn.Parameter],
         project: Projection,
         schedule: RhoSchedule,
-        on_residuals: Callable[[Residuals], None] | None = None,
-        *,
-        rho_of_layer: Mapping[str, float] | None = None,
-        stop: StopRule | None = None,
+        options: SolverOptions | None = None,
     ) -> None:
-        super().__init__(
-            weights,
-            project,
-            epochs=schedule.epochs,
-            rho_of_layer=rho_of_layer,
-            stop=stop,
-            on_residuals=on_residuals,
-        )
+        super().__init__(weights, project, epochs=schedule.epochs, options=options)
         self._schedule = schedule
         self._rho = schedule.at(0)
         self._u = self._zeros()

@@ -9,7 +9,7 @@ onto that one subspace. With few epochs the choice would otherwise still change 
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import Any, Protocol
 
@@ -56,6 +56,21 @@ class StopRule:
     epochs: int = 3
 
 
+@dataclass(frozen=True, kw_only=True)
+class SolverOptions:
+    """What all solvers have.
+
+    Attributes:
+        rho_of_layer: Multiplier of `rho` by layer, above 0; 1 where missing.
+        stop: When it has converged; by default never.
+        on_residuals: Receives the residuals after every epoch.
+    """
+
+    rho_of_layer: Mapping[str, float] = field(default_factory=dict)
+    stop: StopRule = StopRule()
+    on_residuals: Callable[[Residuals], None] | None = None
+
+
 class Solver(Penalty, Protocol):
     """A penalty that leads somewhere: `training.train` drives it, `z` is where."""
 
@@ -75,9 +90,7 @@ class SplittingSolver:
         weights: The trained weights by layer; read and penalised in place.
         project: Projection of a set of weights onto the structured set: new tensors, removed entries exactly 0.
         epochs: Epochs of training; in the second half what is kept is settled.
-        rho_of_layer: Multiplier of `rho` by layer, above 0; 1 where missing.
-        stop: When it has converged.
-        on_residuals: Receives the residuals after every epoch.
+        options: What all solvers have.
     """
 
     def __init__(
@@ -86,16 +99,15 @@ class SplittingSolver:
         project: Projection,
         *,
         epochs: int,
-        rho_of_layer: Mapping[str, float] | None = None,
-        stop: StopRule | None = None,
-        on_residuals: Callable[[Residuals], None] | None = None,
+        options: SolverOptions | None = None,
     ) -> None:
+        options = options or SolverOptions()
         self._weights = dict(weights)
         self._project = project
         self._epochs = epochs
-        self._rho_of_layer = {name: (rho_of_layer or {}).get(name, 1.0) for name in self._weights}
-        self._stop = stop or StopRule()
-        self._on_residuals = on_residuals
+        self._rho_of_layer = {name: options.rho_of_layer.get(name, 1.0) for name in self._weights}
+        self._stop = options.stop
+        self._on_residuals = options.on_residuals
         self._calm_epochs = 0
         self._residuals: Residuals | None = None
         self._z = project(self._values())

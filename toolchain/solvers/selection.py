@@ -1,13 +1,13 @@
 """Solvers by name, with their settings in units that mean the same for every size of data."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from torch import nn
 
 from ...models.naming import unknown_name
 from .admm import Admm, RhoSchedule
-from .base import Projection, Residuals, Solver, SolverError, StopRule
+from .base import Projection, Solver, SolverError, SolverOptions
 from .slr import Slr, SlrSchedule
 
 SOLVERS = ("admm", "slr")
@@ -25,8 +25,6 @@ class SolverSettings:
         pull_start: ADMM's pull in the first epoch, in e-folds an epoch (see `RhoSchedule.from_pull`).
         pull_end: The same in the last epoch.
         slr_pull: SLR's pull, constant.
-        rho_of_layer: Multiplier of `rho` by layer; 1 where missing.
-        stop: When it has converged.
     """
 
     name: str
@@ -36,15 +34,13 @@ class SolverSettings:
     pull_start: float
     pull_end: float
     slr_pull: float
-    rho_of_layer: Mapping[str, float]
-    stop: StopRule
 
 
 def make_solver(
     settings: SolverSettings,
     weights: Mapping[str, nn.Parameter],
     project: Projection,
-    on_residuals: Callable[[Residuals], None] | None = None,
+    options: SolverOptions | None = None,
 ) -> Solver:
     """The solver that settings name.
 
@@ -52,7 +48,7 @@ def make_solver(
         settings: Name and settings.
         weights: The trained weights by layer.
         project: Projection onto the structured set.
-        on_residuals: Receives the residuals after every epoch.
+        options: What all solvers have.
 
     Raises:
         SolverError: If there is none of that name.
@@ -61,10 +57,10 @@ def make_solver(
         schedule = RhoSchedule.from_pull(
             settings.pull_start, settings.pull_end, epochs=settings.epochs, steps=settings.steps, rate=settings.rate
         )
-        return Admm(weights, project, schedule, on_residuals, rho_of_layer=settings.rho_of_layer, stop=settings.stop)
+        return Admm(weights, project, schedule, options)
     if settings.name == "slr":
         constant = SlrSchedule.from_pull(
             settings.slr_pull, epochs=settings.epochs, steps=settings.steps, rate=settings.rate
         )
-        return Slr(weights, project, constant, on_residuals, rho_of_layer=settings.rho_of_layer, stop=settings.stop)
+        return Slr(weights, project, constant, options)
     raise SolverError(unknown_name("solver", settings.name, SOLVERS))

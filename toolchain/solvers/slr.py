@@ -18,14 +18,14 @@ arXiv:2012.10079.
 """
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import nn
 
-from .base import Projection, Residuals, SplittingSolver, StopRule, Weights, mean_over_workers
+from .base import Projection, SolverOptions, SplittingSolver, Weights, mean_over_workers
 
 LOSS_DECAY = 0.9
 SAME = 1e-6
@@ -67,9 +67,7 @@ class Slr(SplittingSolver):
         weights: The trained weights by layer; read and penalised in place.
         project: Projection of a set of weights onto the structured set: new tensors, removed entries exactly 0.
         schedule: Settings.
-        rho_of_layer: Multiplier of `rho` by layer, above 0; 1 where missing.
-        stop: When it has converged; by default never.
-        on_residuals: Receives the residuals after every epoch.
+        options: What all solvers have.
     """
 
     def __init__(
@@ -77,19 +75,9 @@ class Slr(SplittingSolver):
         weights: Mapping[str, nn.Parameter],
         project: Projection,
         schedule: SlrSchedule,
-        on_residuals: Callable[[Residuals], None] | None = None,
-        *,
-        rho_of_layer: Mapping[str, float] | None = None,
-        stop: StopRule | None = None,
+        options: SolverOptions | None = None,
     ) -> None:
-        super().__init__(
-            weights,
-            project,
-            epochs=schedule.epochs,
-            rho_of_layer=rho_of_layer,
-            stop=stop,
-            on_residuals=on_residuals,
-        )
+        super().__init__(weights, project, epochs=schedule.epochs, options=options)
         self._schedule = schedule
         self._scaled = self._zeros()  # Λ / rho, so that the gradient has the form of ADMM's
         self._updates = 0

@@ -18,7 +18,7 @@ from ..plan import plan_from_dict, plan_to_dict
 from ..scores import Scores
 from ..search.action import Action
 from ..search.budget import Budget
-from ..solvers.base import Residuals, StopRule, rho_by_layer
+from ..solvers.base import Residuals, SolverOptions, StopRule, rho_by_layer
 from ..solvers.selection import SolverSettings, make_solver
 from ..workbench import Workbench, load_weights_into
 from .confirmation import confirmed
@@ -66,14 +66,14 @@ def solver_stage(
         pull_start=prune.pull_start,
         pull_end=prune.pull_end,
         slr_pull=prune.slr_pull,
-        rho_of_layer=rho_of_layer,
-        stop=StopRule(tolerance=prune.residual_tolerance),
     )
 
     def log(residuals: Residuals) -> None:
         bench.folder.events.append({"event": "residuals", "stage": stage, **vars(residuals)})
 
-    solver = make_solver(settings, weights, project, log)
+    stop = StopRule(tolerance=prune.residual_tolerance)
+    options = SolverOptions(rho_of_layer=rho_of_layer, stop=stop, on_residuals=log)
+    solver = make_solver(settings, weights, project, options)
     summary = bench.train(stage, trained, rates, penalty=solver)
     ranking = scored(solver.z)
     # The weights have moved: which filters and columns are kept may have changed, and with them the cost.

@@ -4,6 +4,12 @@ import numpy as np
 import pytest
 
 
+@pytest.fixture(autouse=True)
+def _no_adb(monkeypatch):
+    """Keep the user's adb server out of it, and do not start one."""
+    monkeypatch.setenv("ACT_ADB", "/missing/adb")
+
+
 @pytest.fixture(scope="session")
 def finished_run(tmp_path_factory) -> Path:
     """The folder of a run that removed filters and columns of a LeNet-5 on digits: enough for the commands to open."""

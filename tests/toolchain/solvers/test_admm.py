@@ -1,6 +1,7 @@
 import pytest
 import torch
-from act.toolchain.solvers.admm import Admm, Residuals, RhoSchedule
+from act.toolchain.solvers.admm import Admm, RhoSchedule
+from act.toolchain.solvers.base import Residuals, SolverOptions
 from torch import nn
 
 
@@ -17,7 +18,7 @@ def solve(epochs: int, schedule: RhoSchedule) -> tuple[nn.Parameter, list[Residu
     wanted = torch.tensor([5.0, 4.0, 3.0, 2.0])
     weight = nn.Parameter(wanted.clone())
     seen: list[Residuals] = []
-    solver = Admm({"w": weight}, keep_two_largest, schedule, seen.append)
+    solver = Admm({"w": weight}, keep_two_largest, schedule, SolverOptions(on_residuals=seen.append))
     for epoch in range(epochs):
         for _ in range(50):
             weight.grad = None

@@ -1,5 +1,5 @@
 import pytest
-from act.toolchain.solvers.base import SolverError, StopRule, rho_by_layer
+from act.toolchain.solvers.base import SolverError, rho_by_layer
 from act.toolchain.solvers.selection import SolverSettings, make_solver
 
 LAYERS = ["conv1", "layer1.0.conv1", "layer1.0.conv2", "layer2.0.conv1"]
@@ -25,8 +25,6 @@ def test_an_unknown_solver_is_refused_with_the_nearest() -> None:
         pull_start=0.1,
         pull_end=1.0,
         slr_pull=1.0,
-        rho_of_layer={},
-        stop=StopRule(),
     )
     with pytest.raises(SolverError, match="did you mean 'admm'"):
         make_solver(settings, {}, lambda values: values)
