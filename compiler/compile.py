@@ -7,9 +7,9 @@ whole chain, not only our own view of it.
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -71,6 +71,17 @@ class CompiledPackage:
     seconds: float
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Source:
+    """What a package keeps of the file, its weights apart: a verification pair, names, preprocessing."""
+
+    given: npt.NDArray[np.float32]
+    expected: npt.NDArray[np.float32]
+    preprocessing: dict[str, Any] | None
+    input_name: str
+    output_name: str
+
+
 def compile_onnx(
     path: Path, target: Target, *, output: Path, batch: int = 1, input_shape: tuple[int, ...] | None = None
 ) -> CompiledPackage:
@@ -93,22 +104,27 @@ def compile_onnx(
     imported = import_onnx(path, batch=batch, input_shape=input_shape)
     if target.precision == "fp16":
         check_half_range(imported.onnx_model)
-    verification = _verification(path, imported)  # before anything else needs memory
-    network = lower(imported.relax_module, target, names=_operator_names(imported.onnx_model))
+    # Every form of a large network's weights is let go as soon as the next one is there.
+    names, source, module = _operator_names(imported.onnx_model), _source(path, imported), imported.relax_module
+    del imported
+    network = lower(module, target, names=names)
+    del module
     network, plan = insert_clearings(network, plan_memory(network), target)
     check_limits(network, plan, target)
     infos = tuple(_step_info(step, target) for step in network.steps)
-    package = _package(imported, network, plan, infos, target, verification)
-    write_package(output, package)
-    return CompiledPackage(
+    compiled = CompiledPackage(
         path=output,
         modelled_latency_ms=(sum(info.modelled_us for info in infos) + CALIBRATED.sync_us) / 1e3,
         steps=infos,
         arena_bytes=plan.arena_bytes,
         peak_live_bytes=plan.peak_live_bytes,
         weight_bytes=plan.weight_bytes,
-        seconds=time.perf_counter() - start,
+        seconds=0.0,
     )
+    package = _package(source, network, plan, infos, target)
+    del network, plan
+    write_package(output, package)
+    return replace(compiled, seconds=time.perf_counter() - start)
 
 
 def _operator_names(model: onnx.ModelProto) -> dict[str, list[str]]:
@@ -149,12 +165,7 @@ def _step_info(step: LoweredStep, target: Target) -> StepInfo:
 
 
 def _package(
-    imported: ImportedModel,
-    network: LoweredNetwork,
-    plan: MemoryPlan,
-    infos: tuple[StepInfo, ...],
-    target: Target,
-    verification: tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]],
+    source: _Source, network: LoweredNetwork, plan: MemoryPlan, infos: tuple[StepInfo, ...], target: Target
 ) -> Package:
     index = {tensor: number for number, tensor in enumerate(plan.tensors)}
     kernels: dict[str | bytes, int] = {}
@@ -174,7 +185,6 @@ def _package(
             )
         )
     by_source = {step.kernel.source: step.kernel for step in network.steps}
-    given, expected = verification
     return Package(
         target=target.name,
         backend=target.backend,
@@ -185,14 +195,14 @@ def _package(
         weights=weight_blob(plan),
         inputs=(index[network.input],),
         outputs=(index[network.output],),
-        verification_input=given,
-        verification_output=expected,
-        preprocessing=imported.preprocessing,
+        verification_input=source.given,
+        verification_output=source.expected,
+        preprocessing=source.preprocessing,
         metadata={
             "act.peak_live_bytes": str(plan.peak_live_bytes),
             "act.lowerings": ",".join(info.lowering for info in infos),
-            "act.input": imported.input_name,
-            "act.output": imported.output_name,
+            "act.input": source.input_name,
+            "act.output": source.output_name,
         },
     )
 
@@ -211,7 +221,7 @@ def _buffer(tensor: Tensor, offset: int) -> Buffer:
     )
 
 
-def _verification(path: Path, imported: ImportedModel) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+def _source(path: Path, imported: ImportedModel) -> _Source:
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -220,4 +230,10 @@ def _verification(path: Path, imported: ImportedModel) -> tuple[npt.NDArray[np.f
     session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     given = np.random.default_rng(VERIFICATION_SEED).standard_normal(imported.input_shape, dtype=np.float32)
     (expected,) = session.run([imported.output_name], {imported.input_name: given})
-    return given, np.asarray(expected, np.float32)
+    return _Source(
+        given=given,
+        expected=np.asarray(expected, np.float32),
+        preprocessing=imported.preprocessing,
+        input_name=imported.input_name,
+        output_name=imported.output_name,
+    )

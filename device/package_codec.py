@@ -54,8 +54,8 @@ class _ProgramPool:
         return bytes(self._data)
 
 
-def encode(package: Package) -> bytes:
-    """The file's bytes for a checked package."""
+def encode(package: Package) -> list[bytes]:
+    """The file's bytes for a checked package, in parts: weights may be large, and are not copied."""
     pool, programs = _StringPool(), _ProgramPool()
     target = pool.add(package.target)
     buffers = b"".join(_pack_buffer(buffer, pool) for buffer in package.buffers)
@@ -89,26 +89,32 @@ def encode(package: Package) -> bytes:
         "weights": package.weights,
     }
     table, body = _lay_out([contents[name] for name in records.SECTIONS])
+    digest, checksum, size = hashlib.sha256(), 0, records.HEADER.size
+    for part in body:
+        digest.update(part)
+        checksum, size = zlib.crc32(part, checksum), size + len(part)
     head = struct.pack(
         records.HEADER.format,
-        *(records.MAGIC, records.FORMAT_VERSION, records.HEADER.size, records.HEADER.size + len(body)),
+        *(records.MAGIC, records.FORMAT_VERSION, records.HEADER.size, size),
         *(package.arena_bytes, records.BACKENDS[package.backend], *target),
         *(len(package.buffers), len(package.kernels), len(package.steps), len(arguments)),
         *(len(package.inputs), len(package.outputs), 0, *table),
-        *(hashlib.sha256(body).digest(), zlib.crc32(body), 0),
+        *(digest.digest(), checksum, 0),
     )[:-4]
-    return head + struct.pack("<I", zlib.crc32(head)) + body
+    return [head, struct.pack("<I", zlib.crc32(head)), *body]
 
 
-def _lay_out(contents: list[bytes]) -> tuple[list[int], bytes]:
-    """Place the sections after the header, each aligned; return the table (offset, size, …) and the body."""
+def _lay_out(contents: list[bytes]) -> tuple[list[int], list[bytes]]:
+    """Place the sections after the header, each aligned; return the table (offset, size, …) and the body's parts."""
     table: list[int] = []
-    body = bytearray()
+    body: list[bytes] = []
+    end = records.HEADER.size
     for content in contents:
-        body += bytes(-(records.HEADER.size + len(body)) % records.SECTION_ALIGNMENT)
-        table += [records.HEADER.size + len(body), len(content)]
-        body += content
-    return table, bytes(body)
+        gap = -end % records.SECTION_ALIGNMENT
+        table += [end + gap, len(content)]
+        body += [bytes(gap), content]
+        end += gap + len(content)
+    return table, body
 
 
 def _pack_buffer(buffer: Buffer, pool: _StringPool) -> bytes:

@@ -41,17 +41,19 @@ def write_package(path: Path | str, package: Package) -> str:
     """
     path = Path(path)
     check_package(package, origin=f"cannot write {path.name}")
-    data = encode(package)
+    parts, digest = encode(package), hashlib.sha256()
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
     try:
         with os.fdopen(handle, "wb") as file:
-            file.write(data)
+            for part in parts:
+                digest.update(part)
+                file.write(part)
         Path(temporary).chmod(0o644)
         Path(temporary).replace(path)
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
-    return hashlib.sha256(data).hexdigest()
+    return digest.hexdigest()
 
 
 def read_package(path: Path | str) -> Package:
