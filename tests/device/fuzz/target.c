@@ -33,10 +33,13 @@ void __wrap_free(void *data) {
 static void repair(unsigned char *data, size_t size) {
   act_file_header header;
   memcpy(&header, data, sizeof header);
-  if (header.reserved & FUZZ_KEEP_CHECKSUMS) return;
-  header.file_bytes = size;
-  header.body_crc32 = act_crc32(0, data + sizeof header, size - sizeof header);
-  memcpy(data, &header, sizeof header);
+  if ((header.reserved & FUZZ_KEEP_CHECKSUMS) == 0) {
+    header.file_bytes = size;
+    header.body_crc32 = act_crc32(0, data + sizeof header, size - sizeof header);
+    memcpy(data, &header, sizeof header);
+  } else if (header.reserved & 1) {
+    return; /* not even the header's */
+  }
   header.header_crc32 = act_crc32(0, data, offsetof(act_file_header, header_crc32));
   memcpy(data, &header, sizeof header);
 }
@@ -74,6 +77,7 @@ static void touch(const act_package *package) {
   STUB_CHECK(act_package_step_operator(package, header->step_count) == NULL);
   STUB_CHECK(act_package_step_count(package) == header->step_count && act_package_weight_bytes(package) <= package->size);
   touch_text(&package->target);
+  STUB_CHECK(act_package_target(package) == package->target.text);
 }
 
 /* Every failure says why. */
