@@ -82,7 +82,8 @@ static int collect(void) {
   int news = 0;
   for (uint32_t i = 0; i < touched_count; i++) {
     uint32_t edge = touched[i];
-    unsigned times = hits[edge], bucket = times < 4 ? times - 1 : times < 8 ? 3 : times < 16 ? 4 : times < 32 ? 5 : times < 128 ? 6 : 7;
+    unsigned times = hits[edge];
+    unsigned bucket = times < 4 ? times - 1 : times < 8 ? 3 : times < 16 ? 4 : times < 32 ? 5 : times < 128 ? 6 : 7;
     hits[edge] = 0;
     if (seen[edge] & 1u << bucket) continue;
     news |= !reduces || seen[edge] == 0;

@@ -22,7 +22,8 @@ static void change_number(uint8_t *place, size_t width, const uint8_t *data, siz
   static const uint64_t nasty[] = {0,          1,          2,          4,          64,         127,        128,
                                    129,        255,        4096,       65535,      65536,      65537,      0x7fffffff,
                                    0x80000000, 0xffffffff, 0xfffffffe, 0xffffffc0, 1ull << 40, 1ull << 63, UINT64_MAX,
-                                   UINT64_MAX - 3, UINT64_MAX - 63, UINT64_MAX / 2, UINT64_MAX / 4 + 1, 0x10000000000000f0};
+                                   UINT64_MAX - 3, UINT64_MAX - 63, UINT64_MAX / 2, UINT64_MAX / 4 + 1,
+                                   0x10000000000000f0};
   uint64_t value = 0;
   memcpy(&value, place, width);
   switch (below(6)) {
@@ -141,7 +142,8 @@ static size_t change_once(uint8_t *data, size_t size, size_t room) {
       if (find_section(&header, index, size, &offset, &bytes)) {
         size_t record = record_bytes(index), count = bytes / record;
         if (index == ACT_SECTION_STEPS && count > 0 && below(2)) change_launch(data + offset + below(count) * record);
-        else memmove(data + offset + below(count) * record, data + offset + below(count) * record, count > 0 ? record : 0);
+        else memmove(data + offset + below(count) * record, data + offset + below(count) * record,
+                     count > 0 ? record : 0);
       }
       break;
     case 7:
