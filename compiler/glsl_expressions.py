@@ -302,15 +302,29 @@ class Expressions:
         address = split_address(index)
         # A vector around one element must not reach beyond the buffer.
         if address is None or type_.lanes > 1 or storage.elements % QUAD:
-            return None
+            return self._neighbours(storage, index, type_)
         number, lane = divmod(address.constant, QUAD)
         text = self._quad(storage, address, number)
         return Value(type_, (self.shared(Value(type_.with_lanes(QUAD), (text,))).lane(lane),))
 
+    def _neighbours(self, storage: Storage, index: tvm.ir.Expr, type_: GlslType) -> Value | None:
+        """Near elements at any distance from a whole vector: parts of vectors around them, which loads may share."""
+        known = isinstance(index, tirx.Ramp) and isinstance(index.stride, tirx.IntImm)
+        if not known or not 0 < int(index.stride) < QUAD or storage.elements % QUAD:
+            return None
+        address = split_address(index.base)
+        if address is None or storage.type.element == "float16_t":
+            return None
+        found = [divmod(address.constant + lane * int(index.stride), QUAD) for lane in range(type_.lanes)]
+        quad = {
+            number: self.shared(Value(type_.with_lanes(QUAD), (self._quad(storage, address, number),)))
+            for number in dict.fromkeys(number for number, _ in found)
+        }
+        return self.shared(gather(type_, [quad[number].lane(lane) for number, lane in found]))
+
     def quad_vectors(self, storage: Storage, index: tvm.ir.Expr, type_: GlslType) -> tuple[str, ...] | None:
         """Whole vectors that are just the elements of an index vector; None if they are none, or may not be."""
-        neighbours = isinstance(index, tirx.Ramp) and isinstance(index.stride, tirx.IntImm) and int(index.stride) == 1
-        if storage.quads is None or not neighbours or type_.lanes % QUAD:
+        if storage.quads is None or not _is_row(index) or type_.lanes % QUAD:
             return None
         address = split_address(index.base)
         if address is None or address.constant % QUAD:
@@ -384,6 +398,11 @@ class Expressions:
             self.known.pop()
         self.emit("}")
         return result
+
+
+def _is_row(index: tvm.ir.Expr) -> bool:
+    """Whether an index vector names neighbours."""
+    return isinstance(index, tirx.Ramp) and isinstance(index.stride, tirx.IntImm) and int(index.stride) == 1
 
 
 def _offset(base: str, count: int, part: int) -> str:

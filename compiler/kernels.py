@@ -17,7 +17,7 @@ from .layout import Layout
 from .legalize import LAYER_ANNOTATION, Layer
 from .schedules.conv import schedule_conv
 from .schedules.epilogue import root_blocks
-from .schedules.generic import schedule_generic
+from .schedules.generic import schedule_generic, spread_for
 from .schedules.linear import LinearTile, schedule_linear
 from .schedules.tile import Tile
 from .targets import Target
@@ -90,6 +90,6 @@ class KernelBuilder:
         except ScheduleError:
             schedule = s_tir.Schedule(unmarked)
         try:
-            return schedule_generic(schedule)
+            return schedule_generic(schedule, spread_for(self.target))
         except ScheduleError as error:
             raise CompileError(f"no schedule fits {name!r}: {error}") from error

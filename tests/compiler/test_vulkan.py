@@ -200,3 +200,17 @@ def test_literals_survive_a_round_trip():
 
     values = np.random.default_rng(0).standard_normal(1000).astype(np.float32) * np.float32(1e-3)
     assert all(np.float32(float_literal(float(v)).strip("()")) == v for v in values)
+
+
+@pytest.mark.parametrize(("stride", "offset", "vectors"), [(1, 1, 3), (1, -1, 3), (2, 0, 4), (2, 3, 5)])
+def test_vectors_between_aligned_ones_are_parts_of_them(stride, offset, vectors):
+    x = te.placeholder((16, 32), "float32", name="x")
+    y = te.compute((15, 8), lambda i, j: x[i + 1, 4 + stride * j + offset], name="y")
+    schedule = s_tir.Schedule(te.create_prim_func([x, y]))
+    i, j = schedule.get_loops(schedule.get_sblock("y"))
+    schedule.bind(i, "threadIdx.x")
+    schedule.vectorize(j)
+    (function,) = lower_function(with_layouts(schedule.mod["main"], [None, None]), TARGET, name="f")
+    text = glsl_program(function).text
+    assert text.count("= a0_quads_2[") == vectors
+    assert text.count("a0_1[") == 1
