@@ -176,12 +176,14 @@ def coverage(program: Path, inputs: Sequence[Path]) -> dict[str, float]:
 
 
 def write_seeds(folder: Path) -> list[Path]:
-    """Small packages of both backends that use every table."""
+    """Small packages of both backends that use every table, and some that no device takes."""
     folder.mkdir(parents=True)
     seeds = {
         "opencl": opencl_seed(""),
         "declared": opencl_seed("reqd_work_group_size(4, 1, 1)"),
         "vulkan": vulkan_seed(),
+        "wide": vulkan_seed((512, 1, 1)),
+        "large": vulkan_seed((32, 16, 1)),
     }
     for name, package in seeds.items():
         write_package(folder / name, package)
@@ -194,15 +196,14 @@ def opencl_seed(attribute: str) -> Package:
     return seed_package("opencl", (Kernel(name="f", source=source), Kernel(name="g", source=source, options="-w")))
 
 
-def vulkan_seed() -> Package:
+def vulkan_seed(group: Sequence[int] = (4, 1, 1)) -> Package:
     """The same with SPIR-V: not a whole program, but all declarations that the runtime reads."""
-    half = spirv(half=True, shared_items=0)
-    return seed_package(
-        "vulkan", (Kernel(name="f", source=spirv(half=False, shared_items=16)), Kernel(name="g", source=half))
-    )
+    half = spirv(half=True, shared_items=0, group=group)
+    whole = spirv(half=False, shared_items=16, group=group)
+    return seed_package("vulkan", (Kernel(name="f", source=whole), Kernel(name="g", source=half)), group)
 
 
-def seed_package(backend: str, kernels: tuple[Kernel, ...]) -> Package:
+def seed_package(backend: str, kernels: tuple[Kernel, ...], group: Sequence[int] = (4, 1, 1)) -> Package:
     """Buffers of each role and type, and steps that depend on each other."""
     roles = (
         ("x", "input", "float32", 0),
@@ -222,8 +223,14 @@ def seed_package(backend: str, kernels: tuple[Kernel, ...]) -> Package:
     )
     uses = ((0, (0, 2, 5)), (1, (1, 3, 6)), (0, (5, 4, 7)), (1, (6, 2, 8)))
     steps = tuple(
-        Step(kernel=k, arguments=arguments, global_size=(8, 1, 1), local_size=(4, 1, 1), source_operator=f"o{i}")
-        for i, (k, arguments) in enumerate(uses)
+        Step(
+            kernel=kernel,
+            arguments=arguments,
+            global_size=(2 * group[0], group[1], group[2]),
+            local_size=(group[0], group[1], group[2]),
+            source_operator=f"o{i}",
+        )
+        for i, (kernel, arguments) in enumerate(uses)
     )
     return Package(
         target=f"host-{backend}",
@@ -240,11 +247,11 @@ def seed_package(backend: str, kernels: tuple[Kernel, ...]) -> Package:
     )
 
 
-def spirv(*, half: bool, shared_items: int) -> bytes:
-    """Declarations of a compute program ``main`` with three storage buffers and work-groups of 4."""
+def spirv(*, half: bool, shared_items: int, group: Sequence[int] = (4, 1, 1)) -> bytes:
+    """Declarations of a compute program ``main`` with three storage buffers."""
     main_id, number, count, array, block, pointer, shared_type, shared_pointer, shared, variable = range(1, 11)
-    size_type, size_id, one, four = 14, 15, 16, 17
-    words = [0x07230203, 0x10300, 0, 20, 0]
+    size_type, size_id, sizes = 14, 15, (16, 17, 20)
+    words = [0x07230203, 0x10300, 0, 21, 0]
 
     def add(opcode: int, *operands: int) -> None:
         words.extend([(len(operands) + 1) << 16 | opcode, *operands])
@@ -253,7 +260,7 @@ def spirv(*, half: bool, shared_items: int) -> bytes:
     if half:
         add(17, 4433)
     add(15, 5, main_id, *struct.unpack("<2I", b"main\0\0\0\0"))  # OpEntryPoint GLCompute
-    add(16, main_id, 17, 4, 1, 1)  # OpExecutionMode LocalSize
+    add(16, main_id, 17, *group)  # OpExecutionMode LocalSize
     for binding in range(3):
         add(71, variable + binding, 34, 0)  # OpDecorate DescriptorSet
         add(71, variable + binding, 33, binding)
@@ -263,9 +270,9 @@ def spirv(*, half: bool, shared_items: int) -> bytes:
     add(21, count, 32, 0)  # OpTypeInt
     add(22, number, 32)  # OpTypeFloat
     add(23, size_type, count, 3)  # OpTypeVector
-    add(43, count, one, 1)  # OpConstant
-    add(43, count, four, 4)
-    add(44, size_type, size_id, four, one, one)  # OpConstantComposite
+    for name, size in zip(sizes, group, strict=True):
+        add(43, count, name, size)  # OpConstant
+    add(44, size_type, size_id, *sizes)  # OpConstantComposite
     add(29, array, number)  # OpTypeRuntimeArray
     add(30, block, array)  # OpTypeStruct
     add(32, pointer, 12, block)  # OpTypePointer StorageBuffer

@@ -25,7 +25,8 @@ enum { RELATIVE = R_X86_64_RELATIVE, GLOB_DAT = R_X86_64_GLOB_DAT, JUMP_SLOT = R
   X(printf) X(putchar) X(puts) X(qsort) X(realloc) X(remove) X(rename) X(snprintf) X(strchr) X(strcmp) X(strlen)         \
   X(strncmp) X(strncpy) X(strspn) X(strstr) X(strtod) X(strtoul) X(vsnprintf) X(fmax) X(fmin)
 
-static void libc_init(const uintptr_t *stack, void *unused, int (*start)(int, char **, char **), const void *structors) {
+static void libc_init(const uintptr_t *stack, void *unused, int (*start)(int, char **, char **),
+                      const void *structors) {
   int count = (int)stack[0];
   char **values = (char **)(stack + 1);
   for (int i = 0; i < 6; i++)
@@ -50,7 +51,8 @@ static uintptr_t resolve(const char *name) {
   exit(1);
 }
 
-static void relocate(uintptr_t base, const Elf64_Rela *entries, size_t size, const Elf64_Sym *symbols, const char *names) {
+static void relocate(uintptr_t base, const Elf64_Rela *entries, size_t size, const Elf64_Sym *symbols,
+                     const char *names) {
   for (size_t i = 0; i < size / sizeof *entries; i++) {
     uintptr_t *place = (uintptr_t *)(base + entries[i].r_offset);
     const Elf64_Sym *symbol = &symbols[ELF64_R_SYM(entries[i].r_info)];

@@ -138,7 +138,7 @@ def set_word(*wanted, index, value):
 
 DAMAGES = {
     "other group size in a constant": (
-        set_word(4 << 16 | 43, 3, 17, 4, index=3, value=1024),
+        set_word(4 << 16 | 43, 3, 16, 4, index=3, value=1024),
         "several entry points or work",
     ),
     "size constant that is none": (

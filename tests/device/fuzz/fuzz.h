@@ -10,9 +10,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 size_t LLVMFuzzerCustomMutator(uint8_t *data, size_t size, size_t room, unsigned seed);
 size_t LLVMFuzzerMutate(uint8_t *data, size_t size, size_t room);
 
-/* A field of the header that the runtime does not read says how an execution differs: which call of the GPU library fails
- * (0: none), which device is named, which allocation fails, whether the checksums stay as they are, and whether the bytes
- * come from a file. */
+/* A field of the header that the runtime does not read says how an execution differs: which call of the GPU library
+ * fails (0: none), which device is named, which allocation fails, whether size and checksums stay as they are, and
+ * whether the bytes come from a file. */
 #define FUZZ_CALL_BITS 0xfffu
 #define FUZZ_DEVICE_SHIFT 12
 #define FUZZ_DEVICE_BITS 7u

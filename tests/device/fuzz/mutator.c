@@ -22,7 +22,8 @@ static void change_number(uint8_t *place, size_t width, const uint8_t *data, siz
   static const uint64_t nasty[] = {0,          1,          2,          4,          64,         127,        128,
                                    129,        255,        4096,       65535,      65536,      65537,      0x7fffffff,
                                    0x80000000, 0xffffffff, 0xfffffffe, 0xffffffc0, 1ull << 40, 1ull << 63, UINT64_MAX,
-                                   UINT64_MAX - 3, UINT64_MAX - 63, UINT64_MAX / 2, UINT64_MAX / 4 + 1, 0x10000000000000f0};
+                                   UINT64_MAX - 3, UINT64_MAX - 63, UINT64_MAX / 2, UINT64_MAX / 4 + 1,
+                                   0x10000000000000f0};
   uint64_t value = 0;
   memcpy(&value, place, width);
   switch (below(6)) {
@@ -113,6 +114,18 @@ static void change_header(act_file_header *header, const uint8_t *data, size_t s
   }
 }
 
+/* Sizes that fit each other, so that they reach what else a launch must fulfil. */
+static void change_launch(uint8_t *place) {
+  act_file_step step;
+  memcpy(&step, place, sizeof step);
+  for (int i = 0; i < 3; i++) {
+    if (below(2)) continue;
+    step.local_size[i] = (uint32_t)1 << below(13);
+    step.global_size[i] = step.local_size[i] << below(below(4) ? 3 : 20);
+  }
+  memcpy(place, &step, sizeof step);
+}
+
 static size_t change_once(uint8_t *data, size_t size, size_t room) {
   act_file_header header;
   size_t offset, bytes;
@@ -128,11 +141,13 @@ static size_t change_once(uint8_t *data, size_t size, size_t room) {
     case 6:
       if (find_section(&header, index, size, &offset, &bytes)) {
         size_t record = record_bytes(index), count = bytes / record;
-        memmove(data + offset + below(count) * record, data + offset + below(count) * record, count > 0 ? record : 0);
+        if (index == ACT_SECTION_STEPS && count > 0 && below(2)) change_launch(data + offset + below(count) * record);
+        else memmove(data + offset + below(count) * record, data + offset + below(count) * record,
+                     count > 0 ? record : 0);
       }
       break;
     case 7:
-      if (below(64) == 0) header.reserved ^= FUZZ_KEEP_CHECKSUMS;
+      if (below(32) == 0) header.reserved ^= FUZZ_KEEP_CHECKSUMS | (uint32_t)below(2);
       else if (below(64) == 0) header.reserved ^= FUZZ_FROM_FILE;
       else if (below(4) == 0) header.reserved ^= (uint32_t)below(8) << FUZZ_DEVICE_SHIFT;
       else if (below(16) == 0) size = sizeof header + below(size - sizeof header);

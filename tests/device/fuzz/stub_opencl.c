@@ -133,7 +133,8 @@ cl_mem clCreateSubBuffer(cl_mem handle, cl_bits flags, cl_uint type, const void 
   STUB_CHECK(flags != 0 && type == CL_BUFFER_CREATE_TYPE_REGION);
   STUB_CHECK(region->size > 0 && region->origin <= parent->size && region->size <= parent->size - region->origin);
   *code = -13;
-  if (region->origin % STUB_ALIGNMENT != 0 && stub_has_failed()) return NULL; /* the runtime may not know the alignment */
+  /* Where a question has failed, the runtime may not know the alignment. */
+  if (region->origin % STUB_ALIGNMENT != 0 && stub_has_failed()) return NULL;
   STUB_CHECK(region->origin % STUB_ALIGNMENT == 0);
   object_t *buffer = create(SUB_BUFFER, -4, code);
   if (buffer != NULL) buffer->size = region->size;
@@ -223,7 +224,8 @@ cl_int clEnqueueNDRangeKernel(cl_command_queue queue, cl_kernel handle, cl_uint 
   get(queue, QUEUE);
   STUB_CHECK(dimensions == 3 && offset == NULL && waits == 0 && wait == NULL && kernel->bound == kernel->arguments);
   for (int i = 0; i < 3; i++) {
-    STUB_CHECK(local[i] > 0 && local[i] <= (i == 2 ? 64 : STUB_MAX_GROUP) && global[i] > 0 && global[i] % local[i] == 0);
+    STUB_CHECK(local[i] > 0 && local[i] <= (i == 2 ? 64 : STUB_MAX_GROUP) && global[i] > 0 &&
+               global[i] % local[i] == 0);
     items *= local[i];
   }
   STUB_CHECK(items <= STUB_MAX_GROUP && (!kernel->declares_group || (local[0] == 4 && items == 4)));

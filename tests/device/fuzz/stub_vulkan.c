@@ -1,5 +1,5 @@
-/* Vulkan's entry points, as the runtime uses them. A call that fails leaves rubbish in its results, as the specification
- * allows. */
+/* Vulkan's entry points, as the runtime uses them. A call that fails leaves rubbish in its results, as the
+ * specification allows. */
 #include "act_vulkan.h"
 #include "stub_gpu.h"
 
@@ -10,7 +10,8 @@ typedef void (*function_t)(void);
 function_t vkGetInstanceProcAddr(VkInstance instance, const char *name);
 
 typedef enum {
-  DEVICE = 0x61, BUFFER, MEMORY, MODULE, SET_LAYOUT, LAYOUT, PIPELINE, DESCRIPTOR_POOL, SET, COMMAND_POOL, COMMANDS, QUERIES
+  DEVICE = 0x61, BUFFER, MEMORY, MODULE, SET_LAYOUT, LAYOUT, PIPELINE, DESCRIPTOR_POOL, SET, COMMAND_POOL, COMMANDS,
+  QUERIES
 } kind_t;
 enum { INITIAL, RECORDING, EXECUTABLE, MAX_RANGE = 1 << 26, MAX_GROUPS = 65535, MAX_DESCRIPTORS = 16, LARGE = 1 << 20 };
 static const VkHandle RUBBISH = 0xdeadbeefdeadbee8u;
@@ -70,7 +71,9 @@ VkResult vkCreateInstance(const VkInstanceCreateInfo *info, const void *allocato
   return VK_SUCCESS;
 }
 
-void vkDestroyInstance(VkInstance instance, const void *allocator) { STUB_CHECK(instance != NULL && allocator == NULL); }
+void vkDestroyInstance(VkInstance instance, const void *allocator) {
+  STUB_CHECK(instance != NULL && allocator == NULL);
+}
 
 VkResult vkEnumeratePhysicalDevices(VkInstance instance, uint32_t *count, VkPhysicalDevice *devices) {
   static int one;
@@ -106,7 +109,8 @@ void vkGetPhysicalDeviceProperties2(VkPhysicalDevice device, VkPhysicalDevicePro
   STUB_CHECK(device != NULL && query->sType == VK_TYPE_PROPERTIES_2);
   fill(&query->properties);
   VkPhysicalDeviceMaintenance3Properties *most = query->pNext;
-  if (most != NULL && most->sType == VK_TYPE_MAINTENANCE_3_PROPERTIES) most->maxMemoryAllocationSize = STUB_MAX_ALLOCATION;
+  if (most != NULL && most->sType == VK_TYPE_MAINTENANCE_3_PROPERTIES)
+    most->maxMemoryAllocationSize = STUB_MAX_ALLOCATION;
 }
 
 void vkGetPhysicalDeviceFeatures2(VkPhysicalDevice device, VkPhysicalDeviceFeatures2 *features) {
@@ -125,13 +129,15 @@ void vkGetPhysicalDeviceMemoryProperties(VkPhysicalDevice device, VkPhysicalDevi
   memory->memoryHeaps[0] = (VkMemoryHeap){STUB_GLOBAL_MEMORY, VK_MEMORY_DEVICE_LOCAL};
 }
 
-void vkGetPhysicalDeviceQueueFamilyProperties(VkPhysicalDevice device, uint32_t *count, VkQueueFamilyProperties *families) {
+void vkGetPhysicalDeviceQueueFamilyProperties(VkPhysicalDevice device, uint32_t *count,
+                                              VkQueueFamilyProperties *families) {
   STUB_CHECK(device != NULL && *count >= 1);
   *count = 1;
   families[0] = (VkQueueFamilyProperties){VK_QUEUE_COMPUTE, 1, 64, {1, 1, 1}};
 }
 
-VkResult vkCreateDevice(VkPhysicalDevice physical, const VkDeviceCreateInfo *info, const void *allocator, VkDevice *device) {
+VkResult vkCreateDevice(VkPhysicalDevice physical, const VkDeviceCreateInfo *info, const void *allocator,
+                        VkDevice *device) {
   VkHandle handle;
   STUB_CHECK(physical != NULL && info->queueCreateInfoCount == 1 && allocator == NULL);
   int failed = create(DEVICE, &handle) == NULL;
@@ -160,7 +166,11 @@ VkResult vkQueueSubmit(VkQueue queue, uint32_t count, const VkSubmitInfo *info, 
   return VK_SUCCESS;
 }
 
-VkResult vkQueueWaitIdle(VkQueue queue) { return get_device((VkDevice)(void *)queue) != NULL && stub_fails() ? -4 : VK_SUCCESS; }
+VkResult vkQueueWaitIdle(VkQueue queue) {
+  get_device((VkDevice)(void *)queue);
+  return stub_fails() ? -4 : VK_SUCCESS;
+}
+
 VkResult vkDeviceWaitIdle(VkDevice device) { return get_device(device) != NULL ? VK_SUCCESS : -4; }
 
 VkResult vkCreateBuffer(VkDevice device, const VkBufferCreateInfo *info, const void *allocator, VkHandle *buffer) {
@@ -202,7 +212,8 @@ VkResult vkBindBufferMemory(VkDevice device, VkHandle buffer, VkHandle memory, V
   return VK_SUCCESS;
 }
 
-VkResult vkMapMemory(VkDevice device, VkHandle handle, VkDeviceSize offset, VkDeviceSize size, VkFlags flags, void **result) {
+VkResult vkMapMemory(VkDevice device, VkHandle handle, VkDeviceSize offset, VkDeviceSize size, VkFlags flags,
+                     void **result) {
   object_t *memory = get(handle, MEMORY);
   get_device(device);
   STUB_CHECK(offset == 0 && size <= memory->size && flags == 0 && memory->mapped == NULL);
@@ -214,7 +225,8 @@ VkResult vkMapMemory(VkDevice device, VkHandle handle, VkDeviceSize offset, VkDe
   return VK_SUCCESS;
 }
 
-VkResult vkCreateShaderModule(VkDevice device, const VkShaderModuleCreateInfo *info, const void *allocator, VkHandle *module) {
+VkResult vkCreateShaderModule(VkDevice device, const VkShaderModuleCreateInfo *info, const void *allocator,
+                              VkHandle *module) {
   get_device(device);
   STUB_CHECK(info->codeSize >= 20 && info->codeSize % 4 == 0 && allocator == NULL);
   stub_read(info->pCode, info->codeSize);
@@ -226,8 +238,8 @@ void vkDestroyShaderModule(VkDevice device, VkHandle module, const void *allocat
   destroy(module, MODULE);
 }
 
-VkResult vkCreateDescriptorSetLayout(VkDevice device, const VkDescriptorSetLayoutCreateInfo *info, const void *allocator,
-                                     VkHandle *layout) {
+VkResult vkCreateDescriptorSetLayout(VkDevice device, const VkDescriptorSetLayoutCreateInfo *info,
+                                     const void *allocator, VkHandle *layout) {
   get_device(device);
   STUB_CHECK(info->bindingCount <= MAX_DESCRIPTORS && allocator == NULL);
   for (uint32_t i = 0; i < info->bindingCount; i++) STUB_CHECK(info->pBindings[i].binding == i);
@@ -254,7 +266,8 @@ void vkDestroyPipelineLayout(VkDevice device, VkHandle layout, const void *alloc
   destroy(layout, LAYOUT);
 }
 
-VkResult vkCreateComputePipelines(VkDevice device, VkHandle cache, uint32_t count, const VkComputePipelineCreateInfo *info,
+VkResult vkCreateComputePipelines(VkDevice device, VkHandle cache, uint32_t count,
+                                  const VkComputePipelineCreateInfo *info,
                                   const void *allocator, VkHandle *pipelines) {
   get_device(device);
   STUB_CHECK(cache == 0 && count == 1 && allocator == NULL && strcmp(info->stage.pName, "main") == 0);
@@ -270,9 +283,11 @@ void vkDestroyPipeline(VkDevice device, VkHandle pipeline, const void *allocator
   destroy(pipeline, PIPELINE);
 }
 
-VkResult vkCreateDescriptorPool(VkDevice device, const VkDescriptorPoolCreateInfo *info, const void *allocator, VkHandle *pool) {
+VkResult vkCreateDescriptorPool(VkDevice device, const VkDescriptorPoolCreateInfo *info, const void *allocator,
+                                VkHandle *pool) {
   get_device(device);
-  STUB_CHECK(info->maxSets > 0 && info->poolSizeCount == 1 && info->pPoolSizes[0].descriptorCount > 0 && allocator == NULL);
+  STUB_CHECK(info->maxSets > 0 && info->poolSizeCount == 1 && info->pPoolSizes[0].descriptorCount > 0 &&
+             allocator == NULL);
   object_t *object = create(DESCRIPTOR_POOL, pool);
   if (object == NULL) return -2;
   object->room = info->maxSets;
@@ -305,14 +320,17 @@ void vkUpdateDescriptorSets(VkDevice device, uint32_t count, const VkWriteDescri
   object_t *set = get(write->dstSet, SET);
   const VkDescriptorBufferInfo *info = write->pBufferInfo;
   get_device(device);
-  STUB_CHECK(count == 1 && copies == 0 && copy == NULL && write->descriptorCount == 1 && write->dstBinding < set->bindings);
+  STUB_CHECK(count == 1 && copies == 0 && copy == NULL && write->descriptorCount == 1 &&
+             write->dstBinding < set->bindings);
   const object_t *buffer = get(info->buffer, BUFFER);
-  STUB_CHECK(buffer->memory != NULL && info->offset % STUB_ALIGNMENT == 0 && info->range > 0 && info->range <= MAX_RANGE);
+  STUB_CHECK(buffer->memory != NULL && info->offset % STUB_ALIGNMENT == 0 && info->range > 0 &&
+             info->range <= MAX_RANGE);
   STUB_CHECK(info->offset <= buffer->size && info->range <= buffer->size - info->offset);
   set->written++;
 }
 
-VkResult vkCreateCommandPool(VkDevice device, const VkCommandPoolCreateInfo *info, const void *allocator, VkHandle *pool) {
+VkResult vkCreateCommandPool(VkDevice device, const VkCommandPoolCreateInfo *info, const void *allocator,
+                             VkHandle *pool) {
   STUB_CHECK(get_device(device) != NULL && info->queueFamilyIndex == 0 && allocator == NULL);
   return create(COMMAND_POOL, pool) != NULL ? VK_SUCCESS : -1;
 }
@@ -371,14 +389,15 @@ void vkCmdDispatch(VkCommandBuffer commands, uint32_t x, uint32_t y, uint32_t z)
 }
 
 void vkCmdPipelineBarrier(VkCommandBuffer commands, VkFlags from, VkFlags to, VkFlags flags, uint32_t count,
-                          const VkMemoryBarrier *barriers, uint32_t buffer_count, const void *buffers, uint32_t image_count,
-                          const void *images) {
+                          const VkMemoryBarrier *barriers, uint32_t buffer_count, const void *buffers,
+                          uint32_t image_count, const void *images) {
   record(commands);
   STUB_CHECK(from != 0 && to != 0 && flags == 0 && count == 1 && barriers[0].sType == VK_TYPE_MEMORY_BARRIER);
   STUB_CHECK(buffer_count == 0 && buffers == NULL && image_count == 0 && images == NULL);
 }
 
-void vkCmdFillBuffer(VkCommandBuffer commands, VkHandle handle, VkDeviceSize offset, VkDeviceSize size, uint32_t value) {
+void vkCmdFillBuffer(VkCommandBuffer commands, VkHandle handle, VkDeviceSize offset, VkDeviceSize size,
+                     uint32_t value) {
   const object_t *buffer = get(handle, BUFFER);
   record(commands);
   STUB_CHECK(buffer->memory != NULL && offset == 0 && size > 0 && size % 4 == 0 && size <= buffer->size && value == 0);

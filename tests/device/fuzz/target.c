@@ -23,7 +23,9 @@ static void *counted(void *data) {
 
 static int allocation_fails(void) { return allocations_left > 0 && --allocations_left == 0; }
 void *__wrap_malloc(size_t size) { return allocation_fails() ? NULL : counted(__real_malloc(size)); }
-void *__wrap_calloc(size_t count, size_t size) { return allocation_fails() ? NULL : counted(__real_calloc(count, size)); }
+void *__wrap_calloc(size_t count, size_t size) {
+  return allocation_fails() ? NULL : counted(__real_calloc(count, size));
+}
 
 void __wrap_free(void *data) {
   live_allocations -= data != NULL;
@@ -33,10 +35,13 @@ void __wrap_free(void *data) {
 static void repair(unsigned char *data, size_t size) {
   act_file_header header;
   memcpy(&header, data, sizeof header);
-  if (header.reserved & FUZZ_KEEP_CHECKSUMS) return;
-  header.file_bytes = size;
-  header.body_crc32 = act_crc32(0, data + sizeof header, size - sizeof header);
-  memcpy(data, &header, sizeof header);
+  if ((header.reserved & FUZZ_KEEP_CHECKSUMS) == 0) {
+    header.file_bytes = size;
+    header.body_crc32 = act_crc32(0, data + sizeof header, size - sizeof header);
+    memcpy(data, &header, sizeof header);
+  } else if (header.reserved & 1) {
+    return; /* not even the header's */
+  }
   header.header_crc32 = act_crc32(0, data, offsetof(act_file_header, header_crc32));
   memcpy(data, &header, sizeof header);
 }
@@ -65,15 +70,18 @@ static void touch(const act_package *package) {
   for (uint32_t i = 0; i < header->step_count; i++) {
     const act_file_step *step = &package->steps[i];
     touch_text(&package->operators[i]);
-    STUB_CHECK(act_package_step_operator(package, i) == package->operators[i].text && step->kernel < header->kernel_count);
+    STUB_CHECK(act_package_step_operator(package, i) == package->operators[i].text &&
+               step->kernel < header->kernel_count);
     for (uint32_t j = 0; j < step->argument_count; j++)
       STUB_CHECK(package->arguments[step->first_argument + j] < header->buffer_count);
   }
   for (uint32_t i = 0; i < header->input_count + header->output_count; i++)
     STUB_CHECK(package->buffers[package->io[i]].role <= ACT_ROLE_OUTPUT);
   STUB_CHECK(act_package_step_operator(package, header->step_count) == NULL);
-  STUB_CHECK(act_package_step_count(package) == header->step_count && act_package_weight_bytes(package) <= package->size);
+  STUB_CHECK(act_package_step_count(package) == header->step_count &&
+             act_package_weight_bytes(package) <= package->size);
   touch_text(&package->target);
+  STUB_CHECK(act_package_target(package) == package->target.text);
 }
 
 /* Every failure says why. */
@@ -122,7 +130,8 @@ static act_status load_from_file(const unsigned char *data, size_t size, act_pac
 }
 
 static act_status execute(const unsigned char *data, size_t size, uint32_t how, act_error *error) {
-  static const char *const devices[] = {NULL, "opencl:0", "vulkan:0", "vulkan:1", "opencl:", "vulkan:0x", "metal:0", "gpu"};
+  static const char *const devices[] = {NULL, "opencl:0", "vulkan:0", "vulkan:1", "opencl:", "vulkan:0x", "metal:0",
+                                        "gpu"};
   act_package *package = NULL;
   const char *device = devices[how >> FUZZ_DEVICE_SHIFT & FUZZ_DEVICE_BITS];
   act_status status = how & FUZZ_FROM_FILE ? load_from_file(data, size, &package, error)
