@@ -77,6 +77,7 @@ def main() -> None:
                     small = compact(dense, find_coupling(dense), space.plan(action))
                     other = packaged(small, Path(folder) / f"{name}-{kind}-{rate}.actpkg", args.device)
                     row = {"network": name, "kind": kind, "rate": rate, "macs_x": count_macs(dense) / count_macs(small)}
+                    row |= {"asked": ASKED[kind, rate], "paper": PAPER.get((kind, rate))}
                     rows.append(row | compared(device, package, other, row["macs_x"], args))
                     print(line(rows[-1]), flush=True)
                     write(args.out, device, rows)
@@ -156,13 +157,10 @@ def compared(device: Device, dense: Path, small: Path, macs_x: float, args: argp
 
 def line(row: dict[str, Any]) -> str:
     """A row for people."""
-    key = (row["kind"], row["rate"])
-    paper = f", paper {PAPER[key]:.2f}" if key in PAPER else ""
+    paper = f", paper {row['paper']:.2f}" if row["paper"] else ""
     times = f"{row['dense_ms']:8.2f} -> {row['compact_ms']:7.2f} ms"
     ratios = f"{row['macs_x']:5.2f}x MACs {row['speed_x']:5.2f}x faster"
-    return (
-        f"{row['network']:22s} {row['kind']:9s}{times}  {ratios}  share {row['share']:.2f} (asked {ASKED[key]}{paper})"
-    )
+    return f"{row['network']:22s} {row['kind']:9s}{times}  {ratios}  share {row['share']:.2f} (asked {row['asked']}{paper})"
 
 
 def write(out: Path | None, device: Device, rows: list[dict[str, Any]]) -> None:

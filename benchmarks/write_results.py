@@ -45,6 +45,7 @@ def main() -> None:
     sections = [
         *(_compress(), _ablations(), _demo(), _admm(), _training_compiled()),
         *(_ranking(), _search(), _processes(), _torchvision(), _compiled(), _compile_cost()),
+        *(_shares(), _ncnn(), _fuzz()),
     ]
     text = "# Results\n\nWritten by `benchmarks/write_results.py` from the JSON files in `benchmarks/results/`.\n\n"
     (HERE / "RESULTS.md").write_text(text + "\n\n".join(section for section in sections if section) + "\n")
@@ -327,6 +328,64 @@ def _compiled() -> str:
     )
     headings = ("network", "pixels", *found["targets"])
     return _section("What compiles", note, headings, rows)
+
+
+def _shares() -> str:
+    sections = []
+    for path in sorted(RESULTS.glob("realised_share_*.json")):
+        found = _read(path)
+        rows = [
+            (
+                row["network"],
+                row["kind"],
+                f"{row['macs_x']:.2f}×",
+                f"{row['dense_ms']:.1f}",
+                f"{row['compact_ms']:.1f}",
+                f"{row['speed_x']:.2f}×",
+                f"{row['share']:.2f}",
+                f"{row['asked']:.2f}",
+                f"{row['paper']:.2f}" if row["paper"] else "–",
+            )
+            for row in found["rows"]
+        ]
+        note = (
+            f"{found['device']['id']}, {found['device']['name']}; {_hardware(found)}. The share is the ratio of speed "
+            "over that of MACs, dense and compact by turns; the paper's are of an Adreno 640."
+        )
+        headings = ("network", "plan", "MACs", "dense ms", "compact ms", "faster", "share", "asked", "paper")
+        sections.append(_section(f"Speed from fewer MACs, {found['device']['id']}", note, headings, rows))
+    return "\n\n".join(sections)
+
+
+def _ncnn() -> str:
+    path = RESULTS / "against_ncnn.json"
+    if not path.exists():
+        return ""
+    found = _read(path)
+    rows = [
+        (
+            row["network"],
+            *(f"{row[f'{kind}_ms']:.0f}" for kind in ("ncnn", "dense", "compact")),
+            *(f"{row[f'{kind}_x']:.2f}×" for kind in ("dense", "compact")),
+        )
+        for row in found["rows"]
+    ]
+    note = f"Milliseconds on one Vulkan device, fp32, 224 pixels; compact is `{found['plan']}`; {_hardware(found)}."
+    headings = ("network", "ncnn", "act, dense", "act, compact", "dense, as fast as ncnn", "compact")
+    return _section("Beside ncnn", note, headings, rows)
+
+
+def _fuzz() -> str:
+    path = RESULTS / "fuzz_runtime.json"
+    if not path.exists():
+        return ""
+    found = _read(path)
+    rows = [(name, f"{share:.1f}") for name, share in found["line_coverage"].items()]
+    note = (
+        f"{found['executions']:,} damaged packages under the address and undefined-behaviour sanitizers, seed "
+        f"{found['seed']}: {found['findings']} findings. Lines of the C runtime that they reached:"
+    )
+    return _section("Hostile packages", note, ("file", "lines, %"), rows)
 
 
 def _section(title: str, note: str, headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
