@@ -160,7 +160,8 @@ def line(row: dict[str, Any]) -> str:
     paper = f", paper {row['paper']:.2f}" if row["paper"] else ""
     times = f"{row['dense_ms']:8.2f} -> {row['compact_ms']:7.2f} ms"
     ratios = f"{row['macs_x']:5.2f}x MACs {row['speed_x']:5.2f}x faster"
-    return f"{row['network']:22s} {row['kind']:9s}{times}  {ratios}  share {row['share']:.2f} (asked {row['asked']}{paper})"
+    share = f"share {row['share']:.2f} (asked {row['asked']}{paper})"
+    return f"{row['network']:22s} {row['kind']:9s}{times}  {ratios}  {share}"
 
 
 def write(out: Path | None, device: Device, rows: list[dict[str, Any]]) -> None:

@@ -318,13 +318,13 @@ def _compiled() -> str:
                 if difference is not None and difference > TOLERANCES[target.partition(":")[2] or "fp32"]
                 else ""
             )
-            cells.append(f"{verdict}, {result['steps']} kernels, {result['compile_seconds']:.0f} s")
+            cells.append(f"{verdict}, {result['steps']} kernels")
         rows.append(cells)
     allowed = ", ".join(f"{limit:g} in {precision}" for precision, limit in TOLERANCES.items())
     note = (
         "Random weights, exported, compiled and run on a local OpenCL device: the difference to onnxruntime on the "
-        f"exported file, relative to the largest output (allowed {allowed}), kernels, and seconds to "
-        f"compile. {_hardware(found)}."
+        f"exported file, relative to the largest output (allowed {allowed}), and kernels. "
+        f"{_hardware(found)}."
     )
     headings = ("network", "pixels", *found["targets"])
     return _section("What compiles", note, headings, rows)
