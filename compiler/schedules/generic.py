@@ -30,7 +30,7 @@ class Spread:
 
 def spread_for(target: Target) -> Spread:
     """One element per work-item; up to 32 on lanes of a CPU, where starting eight of them costs as many loads."""
-    return Spread(work_items=8, elements=32) if has_lanes(target) else Spread()
+    return Spread(work_items=32, elements=32) if has_lanes(target) else Spread()
 
 
 def schedule_generic(sch: s_tir.Schedule, spread: Spread | None = None) -> tirx.PrimFunc:

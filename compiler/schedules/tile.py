@@ -47,7 +47,7 @@ class _Rule:
 # On a CPU a narrow vector costs as much as a wide one; on a GPU each lane counts.
 _GPU = _Rule(pixels=4, filters=8, sums=32, enough=768, work_items=64, vector_cost=1)
 _CPU = _Rule(pixels=8, filters=16, sums=128, enough=4, work_items=16, vector_cost=64)
-_CPU_LANES = _Rule(pixels=8, filters=64, sums=256, enough=16, work_items=8, vector_cost=64)
+_CPU_LANES = _Rule(pixels=8, filters=64, sums=256, enough=16, work_items=32, vector_cost=64)
 
 
 def _rule(target: Target) -> _Rule:
