@@ -18,13 +18,13 @@ from onnx import numpy_helper
 
 from ..device.package_format import Buffer, Kernel, Package, Step, write_package
 from ..device.package_types import DType
-from .clearing import insert_clearings
-from .execution_plan import MemoryPlan, plan_memory, step_bytes, weight_blob
 from .importer import ImportedModel, import_onnx
 from .latency_model import CALIBRATED
-from .legalize import weight_key
+from .legalize.legalizer import weight_key
 from .limits import check_limits
 from .lower import LoweredNetwork, LoweredStep, Tensor, lower
+from .memory.clearing import insert_clearings
+from .memory.execution_plan import MemoryPlan, plan_memory, step_bytes, weight_blob
 from .passes.half_range import check_half_range
 from .targets import Target
 

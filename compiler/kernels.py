@@ -10,12 +10,12 @@ import tvm_ffi
 from tvm import s_tir, tirx
 from tvm.s_tir.schedule import SBlockRV, ScheduleError
 
-from .code_generation import KernelGroup, build_kernels
-from .device_functions import with_layouts
+from .codegen.code_generation import KernelGroup, build_kernels
+from .codegen.device_functions import with_layouts
+from .codegen.half_storage import store_parameters
 from .errors import CompileError
-from .half_storage import store_parameters
-from .layout import Layout
-from .legalize import LAYER_ANNOTATION, Layer
+from .legalize.legalizer import LAYER_ANNOTATION, Layer
+from .memory.layout import Layout
 from .schedules.conv import schedule_conv
 from .schedules.epilogue import root_blocks
 from .schedules.generic import schedule_generic, spread_for

@@ -1,6 +1,6 @@
 """What a target cannot run is refused here, with the layer's name, before a device sees it.
 
-Weights that are larger than a buffer may be have been split by then (`legalize_conv`, `legalize_linear`).
+Weights that are larger than a buffer may be have been split by then (`legalize`).
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ from math import prod
 
 from ..device.package_records import MAX_STEP_ARGUMENTS
 from .errors import CompileError
-from .execution_plan import MemoryPlan
 from .lowered import LoweredNetwork, LoweredStep
+from .memory.execution_plan import MemoryPlan
 from .targets import Target
 
 __all__ = ["check_limits"]

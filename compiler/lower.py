@@ -18,7 +18,12 @@ import tvm
 from tvm import relax, tirx
 
 from ..device.precision import STORAGE_DTYPES
-from .activation_layouts import (
+from .errors import CompileError, UnsupportedOpError
+from .kernels import KernelBuilder
+from .legalize.gather import find_tables
+from .legalize.legalizer import Legalizer, has_computed_weights
+from .lowered import LoweredNetwork, LoweredStep, Tensor
+from .memory.activation_layouts import (
     CONCAT,
     VIEW_OPERATORS,
     ActivationLayouts,
@@ -27,13 +32,8 @@ from .activation_layouts import (
     split_axis,
     static_shape,
 )
-from .concat_plan import ConcatPlan, plan_concats
-from .errors import CompileError, UnsupportedOpError
-from .kernels import KernelBuilder
-from .layout import Layout
-from .legalize import Legalizer, has_computed_weights
-from .legalize_gather import find_tables
-from .lowered import LoweredNetwork, LoweredStep, Tensor
+from .memory.concat_plan import ConcatPlan, plan_concats
+from .memory.layout import Layout
 from .passes.half_range import require_half_range
 from .schedules.copy import copy_function
 from .targets import Target

@@ -8,9 +8,9 @@ from typing import Any, Literal
 import numpy.typing as npt
 
 from ..device.package_records import DTYPE_BYTES
-from .device_functions import DeviceKernel
-from .layout import Layout
-from .legalize import Layer
+from .codegen.device_functions import DeviceKernel
+from .legalize.legalizer import Layer
+from .memory.layout import Layout
 
 __all__ = ["LoweredNetwork", "LoweredStep", "Tensor"]
 

@@ -1,8 +1,8 @@
 """Compile small networks and run them on a local device; the harness compares with onnxruntime."""
 
 import pytest
+from act.compiler.codegen.spirv import find_compiler
 from act.compiler.compile import compile_onnx
-from act.compiler.spirv import find_compiler
 from act.compiler.targets import get_target
 from act.device.devices import open_device
 from act.device.local import list_local_devices

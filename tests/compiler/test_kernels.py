@@ -1,6 +1,6 @@
 import pytest
 from act.compiler.kernels import KernelBuilder
-from act.compiler.layout import Layout
+from act.compiler.memory.layout import Layout
 from act.compiler.targets import get_target
 from tvm import te
 

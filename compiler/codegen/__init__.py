@@ -1,0 +1,1 @@
+"""Lowered functions to kernels: OpenCL C, and GLSL compiled to SPIR-V."""

@@ -1,0 +1,1 @@
+"""Relax operators to our own TIR, one operator family a file."""
