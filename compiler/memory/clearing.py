@@ -9,6 +9,7 @@ from ..codegen.code_generation import build_kernels
 from ..codegen.device_functions import with_layouts
 from ..codegen.half_storage import store_parameters
 from ..lowered import LoweredNetwork, LoweredStep, Tensor
+from ..schedules.generic import spread_for
 from ..schedules.halo import clear_cells
 from ..targets import Target
 from .execution_plan import HaloClearing, MemoryPlan, place_weight
@@ -41,7 +42,7 @@ def insert_clearings(network: LoweredNetwork, plan: MemoryPlan, target: Target) 
 
 
 def _step(region: Tensor, table: Tensor, clearing: HaloClearing, target: Target) -> LoweredStep:
-    function = with_layouts(clear_cells(clearing.cells.size, region.layout.elements), [None, None])
+    function = with_layouts(clear_cells(clearing.cells.size, region.layout.elements, spread_for(target)), [None, None])
     stored = store_parameters(function, [region.dtype, table.dtype])
     (kernel,) = build_kernels(stored, target, name="clear_halos").kernels
     by_name = {"a0": region, "a1": table}

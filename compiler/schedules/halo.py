@@ -10,19 +10,23 @@ from __future__ import annotations
 from tvm import tirx
 from tvm.script import tirx as T
 
+from .generic import Spread
+
 __all__ = ["clear_cells"]
 
-WORK_ITEMS = 64
 
-
-def clear_cells(cells: int, elements: int) -> tirx.PrimFunc:
+def clear_cells(cells: int, elements: int, spread: Spread | None = None) -> tirx.PrimFunc:
     """A bound function of two parameters, the region and the table of its cells.
 
     Args:
         cells: Length of the table.
         elements: Length of the region.
+        spread: By default a cell per work-item.
     """
-    groups, items = -(-cells // WORK_ITEMS), min(cells, WORK_ITEMS)
+    spread = spread or Spread()
+    each = min(cells, spread.elements)
+    items = min(-(-cells // each), spread.work_items)
+    groups = -(-cells // (each * items))
 
     @T.prim_func(s_tir=True)  # type: ignore[untyped-decorator]
     def clear(
@@ -31,7 +35,8 @@ def clear_cells(cells: int, elements: int) -> tirx.PrimFunc:
     ) -> None:
         for group in T.thread_binding(groups, thread="blockIdx.x"):
             for item in T.thread_binding(items, thread="threadIdx.x"):
-                if group * items + item < cells:
-                    region[table[group * items + item]] = T.float32(0)
+                for cell in T.serial(each):
+                    if (group * items + item) * each + cell < cells:
+                        region[table[(group * items + item) * each + cell]] = T.float32(0)
 
     return clear
