@@ -41,7 +41,7 @@ from .passes.well_formed import check_well_formed
 if TYPE_CHECKING:
     import tvm
 
-__all__ = ["PREPROCESSING_KEY", "ImportedModel", "import_onnx", "load_onnx", "read_onnx"]
+__all__ = ["PREPROCESSING_KEY", "ImportedModel", "import_onnx", "load_onnx", "prepare_onnx", "read_onnx"]
 
 PREPROCESSING_KEY = "act.preprocessing"
 MIN_OPSET = 9
@@ -118,9 +118,20 @@ def load_onnx(path: Path, *, batch: int = 1, input_shape: tuple[int, ...] | None
         OnnxInputError: As `import_onnx`.
         UnsupportedOpError: As `import_onnx`.
     """
+    return prepare_onnx(read_onnx(path), path, batch=batch, input_shape=input_shape)
+
+
+def prepare_onnx(
+    model: onnx.ModelProto, path: Path, *, batch: int = 1, input_shape: tuple[int, ...] | None = None
+) -> onnx.ModelProto:
+    """The same for a model in memory, which is changed; ``path`` is what errors call it.
+
+    Raises:
+        OnnxInputError: As `import_onnx`.
+        UnsupportedOpError: As `import_onnx`.
+    """
     if batch < 1:
         raise ValueError(f"batch must be at least 1, got {batch}")
-    model = read_onnx(path)
     _check(path, model)
     check_well_formed(model)
     densify_column_convs(model)

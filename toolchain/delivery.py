@@ -14,8 +14,8 @@ import onnxruntime
 import torch
 
 from ..compiler.compile import CompiledPackage, compile_onnx
-from ..compiler.errors import CompileError
-from ..compiler.operators import check_operators
+from ..compiler.errors import CompileError, OnnxInputError
+from ..compiler.importer import prepare_onnx
 from ..compiler.targets import Target
 from ..device.devices import Device, DeviceError, open_device
 from ..device.harness import LatencyStats, measure, run_inputs
@@ -101,8 +101,8 @@ def proving_device(asked: str | None, target: Target, progress: Progress) -> Dev
 def compile_problem(network: CapturedNetwork) -> str | None:
     """Why the compiler will not take a network, known before any work is done; None where nothing speaks against it."""
     try:
-        check_operators(make_onnx(network))
-    except CompileError as error:
+        prepare_onnx(make_onnx(network), Path("the network"))
+    except (CompileError, OnnxInputError) as error:
         return str(error)
     return None
 

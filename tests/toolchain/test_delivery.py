@@ -6,13 +6,17 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+import torch
 from act.compiler.targets import get_target
 from act.device.devices import Device, open_device
 from act.device.local import list_local_devices
 from act.device.package_format import read_package
-from act.toolchain.delivery import compile_checked
+from act.models.registry import create_model, default_arguments
+from act.toolchain.capture import capture
+from act.toolchain.delivery import compile_checked, compile_problem
 from act.toolchain.results import latencies, ratios
 from onnx import TensorProto, helper, numpy_helper
+from torch import nn
 
 INPUTS = np.random.default_rng(1).standard_normal((3, 3, 8, 8), dtype=np.float32)
 
@@ -84,3 +88,19 @@ def test_latencies_of_two_precisions_are_not_compared() -> None:
     ]
     assert ratios(figures[0], figures[1])["latency"] == 2.0
     assert "latency" not in ratios(figures[0], figures[2])
+
+
+@pytest.mark.parametrize("name", ["lenet5", "resnet20", "mobilenet_v2"])
+def test_nothing_speaks_against_compiling_our_networks(name: str) -> None:
+    model = create_model(name, **default_arguments(name, num_classes=10, image_shape=(3, 32, 32)))
+    assert compile_problem(capture(model.eval(), (3, 32, 32))) is None
+
+
+def test_an_operator_without_a_kernel_is_known_before_any_work() -> None:
+    class Sorted(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return torch.sort(x.flatten(1)).values
+
+    problem = compile_problem(capture(Sorted().eval(), (1, 4, 4)))
+    assert problem is not None
+    assert "TopK" in problem or "Sort" in problem
