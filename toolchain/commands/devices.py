@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..errors import UsageError
 from ..output import milliseconds_text, print_fields, print_json, print_table
 from ..progress import Progress
 from .arguments import add_json, add_path, examples
@@ -92,7 +93,11 @@ def _phones(server: str | None, progress: Progress) -> "list[PhoneListing]":
     from ...device.devices import DeviceError
 
     try:
-        return list_phones(None if server is None else AdbServer.parse(server))
+        chosen = None if server is None else AdbServer.parse(server)
+    except DeviceError as error:  # a flag that cannot be read is no machine without phones
+        raise UsageError(f"--adb-server: {error}") from None
+    try:
+        return list_phones(chosen)
     except DeviceError as error:
         progress.warn(f"phones are not listed: {error}")
         return []

@@ -62,3 +62,8 @@ def test_devices_without_adb_says_so(monkeypatch, capsys):
     printed = capsys.readouterr()
     assert "phones are not listed" in printed.err and "apt-get install adb" in printed.err
     assert all(not entry["id"].startswith("adb:") for entry in json.loads(printed.out))
+
+
+def test_a_server_that_cannot_be_read_is_refused(capsys):
+    assert main(["devices", "--adb-server", "foo"]) == 2
+    assert "--adb-server" in capsys.readouterr().err
