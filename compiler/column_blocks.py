@@ -1,0 +1,48 @@
+"""Blocks of columns: four neighbouring input channels at one kernel position, one address for four columns.
+
+A column is a flat index into ``(c_in, kh, kw)``. At each kernel position, intervals of four channels cover the kept
+channels, from the first kept channel on: the fewest that do. They need not begin at a multiple of four. Columns of a
+block that are not kept are computed with zero weights.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from .layer_shape import BLOCK_CHANNELS
+from .zero_columns import IntArray
+
+__all__ = ["block_columns", "count_channels", "find_blocks"]
+
+
+def find_blocks(columns: IntArray, channels: int, area: int) -> IntArray:
+    """First columns of the fewest blocks that hold all of ``columns``.
+
+    Args:
+        columns: Kept columns, sorted.
+        channels: Input channels; at least four.
+        area: Kernel positions, ``kh*kw``.
+
+    Returns:
+        Sorted int32 indices of the blocks' first columns; a block goes on at ``first + area``, ``first + 2 * area``, ….
+        Near the last channel blocks may overlap.
+    """
+    order = np.lexsort((columns // area, columns % area))
+    found: list[int] = []
+    end = position = -1
+    for column in columns[order].tolist():
+        channel, place = divmod(column, area)
+        if place != position or channel >= end:
+            position, end = place, channel + BLOCK_CHANNELS
+            found.append(min(channel, channels - BLOCK_CHANNELS) * area + place)
+    return np.array(sorted(found), np.int32)
+
+
+def block_columns(blocks: IntArray, area: int) -> IntArray:
+    """All columns of blocks, block by block."""
+    return np.asarray((blocks[:, None] + np.arange(BLOCK_CHANNELS) * area).reshape(-1), np.int32)
+
+
+def count_channels(columns: IntArray, area: int) -> int:
+    """Input channels that the columns read."""
+    return int(np.unique(columns // area).size)
