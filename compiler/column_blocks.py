@@ -8,11 +8,12 @@ block that are not kept are computed with zero weights.
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 
 from .layer_shape import BLOCK_CHANNELS
 from .zero_columns import IntArray
 
-__all__ = ["block_columns", "count_channels", "find_blocks"]
+__all__ = ["block_weights", "count_channels", "find_blocks"]
 
 
 def find_blocks(columns: IntArray, channels: int, area: int) -> IntArray:
@@ -38,9 +39,18 @@ def find_blocks(columns: IntArray, channels: int, area: int) -> IntArray:
     return np.array(sorted(found), np.int32)
 
 
-def block_columns(blocks: IntArray, area: int) -> IntArray:
-    """All columns of blocks, block by block."""
-    return np.asarray((blocks[:, None] + np.arange(BLOCK_CHANNELS) * area).reshape(-1), np.int32)
+def block_weights(matrix: npt.NDArray[np.float32], blocks: IntArray, area: int) -> npt.NDArray[np.float32]:
+    """Columns of a GEMM matrix ``(filters, c_in*kh*kw)`` block by block: ``(filters, 4 * blocks)``.
+
+    A column that two blocks hold has its weights in the first, and zeros in the second.
+    """
+    columns = (blocks[:, None] + np.arange(BLOCK_CHANNELS) * area).reshape(-1)
+    packed = matrix[:, columns]
+    _, first = np.unique(columns, return_index=True)
+    repeated = np.ones(columns.size, bool)
+    repeated[first] = False
+    packed[:, repeated] = 0
+    return packed
 
 
 def count_channels(columns: IntArray, area: int) -> int:

@@ -47,6 +47,7 @@ __all__ = [
     "KernelCost",
     "Lowering",
     "ModelParameters",
+    "computed_columns",
     "copy_cost_us",
     "default_parameters",
     "kernel_cost",
@@ -112,7 +113,7 @@ def lowering_costs(
     shape: LayerShape, target: Target, parameters: ModelParameters | None = None
 ) -> dict[Lowering, KernelCost]:
     """Cost of a layer by each lowering that it has, the simplest first: only ``dense`` where no column is pruned."""
-    return {lowering: kernel_cost(shape, lowering, target, parameters) for lowering in _lowerings(shape)}
+    return {lowering: kernel_cost(shape, lowering, target, parameters) for lowering in _lowerings(shape, target)}
 
 
 def kernel_cost(
@@ -138,16 +139,18 @@ def _prices(target: Target, parameters: ModelParameters | None) -> Callable[[Lay
 
     @lru_cache(maxsize=1 << 16)
     def price(shape: LayerShape) -> KernelCost:
-        costs = [_price(shape, lowering, target, constants) for lowering in _lowerings(shape)]
+        costs = [_price(shape, lowering, target, constants) for lowering in _lowerings(shape, target)]
         return min(costs, key=lambda cost: cost.modelled_us)
 
     return price
 
 
-def _lowerings(shape: LayerShape) -> tuple[Lowering, ...]:
+def _lowerings(shape: LayerShape, target: Target) -> tuple[Lowering, ...]:
     if shape.is_dense or shape.groups != 1:
         return ("dense",)
-    channel: tuple[Lowering, ...] = ("channel",) if (shape.read_channels or shape.c_in) < shape.c_in else ()
+    # On a CPU, and with a 1x1 kernel, the kept columns of those channels take no more addresses than the channels do.
+    fewer = (shape.read_channels or shape.c_in) < shape.c_in and shape.kernel != (1, 1) and is_gpu(target)
+    channel: tuple[Lowering, ...] = ("channel",) if fewer else ()
     block: tuple[Lowering, ...] = ("block",) if shape.blocks and shape.c_in >= BLOCK_CHANNELS else ()
     return ("dense", *channel, "column", *block)
 
