@@ -38,7 +38,7 @@ from typing import Literal
 
 from .layer_shape import BLOCK_CHANNELS, LayerShape
 from .model_parameters import CALIBRATED, MODEL_VERSION, ModelParameters, default_parameters
-from .schedules.tile import is_gpu, row_vector, tile_rule
+from .schedules.tile import has_lanes, is_gpu, row_vector, tile_rule
 from .targets import Target
 
 __all__ = [
@@ -50,6 +50,7 @@ __all__ = [
     "computed_columns",
     "copy_cost_us",
     "default_parameters",
+    "has_blocks",
     "kernel_cost",
     "lowering_costs",
     "modelled_kernels",
@@ -151,8 +152,17 @@ def _lowerings(shape: LayerShape, target: Target) -> tuple[Lowering, ...]:
     # On a CPU, and with a 1x1 kernel, the kept columns of those channels take no more addresses than the channels do.
     fewer = (shape.read_channels or shape.c_in) < shape.c_in and shape.kernel != (1, 1) and is_gpu(target)
     channel: tuple[Lowering, ...] = ("channel",) if fewer else ()
-    block: tuple[Lowering, ...] = ("block",) if shape.blocks and shape.c_in >= BLOCK_CHANNELS else ()
+    block: tuple[Lowering, ...] = ("block",) if shape.blocks and has_blocks(shape, target) else ()
     return ("dense", *channel, "column", *block)
+
+
+def has_blocks(shape: LayerShape, target: Target) -> bool:
+    """Whether a convolution may be computed by blocks of columns.
+
+    In the lanes of a CPU (lavapipe) the four channels of a block, written out, take longer than a loop over columns:
+    measured side by side, 1.2 times and more.
+    """
+    return shape.groups == 1 and shape.c_in >= BLOCK_CHANNELS and not has_lanes(target)
 
 
 def _price(shape: LayerShape, lowering: Lowering, target: Target, parameters: ModelParameters) -> KernelCost:
@@ -164,7 +174,7 @@ def _price(shape: LayerShape, lowering: Lowering, target: Target, parameters: Mo
     macs = lanes * spread.sums * columns if shape.weight_count else 0
     arithmetic_us = 2e-3 * macs / (parameters.efficiency * machine.peak_gflops)
     table_loads = _table_loads(shape, lowering, target)
-    pixel_loads = _pixel_loads(shape, lowering, target) if table_loads < 1 else 1.0
+    pixel_loads = _pixel_loads(shape, lowering, target)
     loads = pixel_loads * spread.inputs + (spread.sums / spread.pixels / WEIGHT_VECTOR if macs else 0) + table_loads
     waiting_us = columns * loads * parameters.wait_us * max(1.0, waves / parameters.resident_waves)
     l2_items = 0.0 if shape.kind == "linear" else columns * pixel_loads * spread.inputs * spread.vectors
@@ -246,7 +256,8 @@ def _spread(shape: LayerShape, target: Target) -> _Spread:
 
 def _pixel_loads(shape: LayerShape, lowering: Lowering, target: Target) -> float:
     """Vectors of pixels loaded for one column: below one where kernel positions of a row share them."""
-    if lowering == "block" or shape.kind in ("pool", "linear", "elementwise"):
+    # A kernel that goes from column to column shares nothing; on a CPU all of them do.
+    if lowering in ("column", "block") or shape.kind in ("pool", "linear", "elementwise") or not is_gpu(target):
         return 1.0
     kw, step, vector = shape.kernel[1], shape.stride[1], tile_rule(target).pixels
     return min(kw + (vector - 1) * step, vector * kw) / (kw * vector)
@@ -259,9 +270,12 @@ def _table_loads(shape: LayerShape, lowering: Lowering, target: Target) -> float
         return 1 / area
     if lowering == "block":
         return 1 / BLOCK_CHANNELS
+    if lowering == "column":
+        return 1.0
+    if shape.kind != "conv" or area == 1 or is_gpu(target):
+        return 0.0
     # On a CPU a dense convolution takes addresses from a table, too.
-    reads_table = lowering == "column" or (shape.kind == "conv" and area > 1 and not is_gpu(target))
-    return 1.0 if reads_table else 0.0
+    return 1 / BLOCK_CHANNELS if has_blocks(shape, target) else 1.0
 
 
 def _dram_items(shape: LayerShape, columns: int) -> int:

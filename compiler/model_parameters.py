@@ -47,8 +47,8 @@ class ModelParameters:
 
 # What benchmarks/calibrate_latency_model.py finds, to three digits; a test runs it and compares.
 CALIBRATED: Final = ModelParameters(wait_us=0.188, resident_waves=23.3)
-# A core hides most waits by itself, and work-items run one after another.
-_CPU: Final = ModelParameters(wait_us=0.001, resident_waves=1.0, launch_us=15.0, efficiency=0.5)
+# Nominal: a core loads a vector from its cache in a few cycles, and runs work-items one after another.
+_CPU: Final = ModelParameters(wait_us=0.0015, resident_waves=1.0, launch_us=15.0)
 
 
 def default_parameters(target: Target) -> ModelParameters:

@@ -11,7 +11,7 @@ import tvm
 from tvm import relax, te
 
 from ..column_blocks import block_weights, count_channels, find_blocks
-from ..latency_model import Lowering
+from ..latency_model import Lowering, has_blocks
 from ..layer_shape import BLOCK_CHANNELS, LayerShape
 from ..memory.activation_layouts import static_shape
 from ..schedules.block_conv import block_conv
@@ -62,12 +62,13 @@ def _emit(
     tile = choose_tile(shape.c_out, shape.output_hw, batch, context.target, groups=_tile_groups(shape))
     if shape.kind == "depthwise":
         tile = depthwise_tile(tile, context.target)
-    if choice.lowering == "block":
+    lowering = _table_lowering(context, shape, choice.lowering)
+    if lowering == "block":
         tile = replace(tile, whole_rows=True)
     task = ConvTask(shape=shape, tile=tile, padding=pair(call.attrs.padding), batch=batch)
     attrs = context.add(Layer(kind="conv", shape=shape, choice=choice, tile=tile, batch=batch))
     matrix = values.reshape(values.shape[0], -1)
-    if choice.lowering == "dense" and not _reads_table(context, shape):
+    if lowering == "dense":
         return call_te(
             builder,
             lambda x, w: dense_conv(x, w, task, attrs),
@@ -75,7 +76,8 @@ def _emit(
             "depthwise" if shape.kind == "depthwise" else "conv",
         )
     strides = context.layouts.of(static_shape(data)).strides
-    form = _table_form(choice.lowering, values, task, strides)
+    columns = np.arange(matrix.shape[1], dtype=np.int32) if choice.lowering == "dense" else _columns(values)
+    form = _table_form(lowering, values, columns, task, strides)
     return call_te(
         builder,
         lambda x, w, o: form.compute(x, w, o, task, attrs, strides=strides),
@@ -94,13 +96,13 @@ class _TableForm:
 
 
 def _table_form(
-    lowering: Lowering, values: npt.NDArray[np.float32], task: ConvTask, strides: tuple[int, ...]
+    lowering: Lowering,
+    values: npt.NDArray[np.float32],
+    columns: npt.NDArray[np.int32],
+    task: ConvTask,
+    strides: tuple[int, ...],
 ) -> _TableForm:
     matrix, area = values.reshape(values.shape[0], -1), values[0, 0].size
-    if lowering == "dense":
-        columns = np.arange(matrix.shape[1], dtype=np.int32)
-        return _TableForm(compute=column_conv, matrix=matrix, offsets=column_offsets(columns, task, strides))
-    columns = _columns(values)
     if lowering == "channel":
         channels = np.unique(columns // area)
         return _TableForm(
@@ -110,11 +112,8 @@ def _table_form(
         )
     if lowering == "block":
         blocks = find_blocks(columns, values.shape[1], area)
-        return _TableForm(
-            compute=block_conv,
-            matrix=block_weights(matrix, blocks, area),
-            offsets=column_offsets(blocks, task, strides),
-        )
+        weights = block_weights(matrix, blocks, area)
+        return _TableForm(compute=block_conv, matrix=weights, offsets=column_offsets(blocks, task, strides))
     return _TableForm(compute=column_conv, matrix=matrix[:, columns], offsets=column_offsets(columns, task, strides))
 
 
@@ -123,9 +122,14 @@ def _tile_groups(shape: LayerShape) -> int:
     return 1 if shape.kind == "depthwise" else shape.groups
 
 
-def _reads_table(context: LegalizeContext, shape: LayerShape) -> bool:
-    """Whether a dense convolution, too, takes addresses from a table: on a CPU it is faster than three loops."""
-    return shape.kind == "conv" and shape.kernel != (1, 1) and not is_gpu(context.target)
+def _table_lowering(context: LegalizeContext, shape: LayerShape, chosen: Lowering) -> Lowering:
+    """The form in which the chosen columns are computed.
+
+    On a CPU a dense convolution, too, is faster by a table than by three loops: of blocks if it may be.
+    """
+    if chosen != "dense" or shape.kind != "conv" or shape.kernel == (1, 1) or is_gpu(context.target):
+        return chosen
+    return "block" if has_blocks(shape, context.target) else "column"
 
 
 def _conv_shape(context: LegalizeContext, call: relax.Call, values: npt.NDArray[np.float32]) -> LayerShape:
