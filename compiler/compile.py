@@ -19,7 +19,7 @@ from onnx import numpy_helper
 from ..device.package_format import Buffer, Kernel, Package, Step, write_package
 from ..device.package_types import DType
 from .importer import ImportedModel, import_onnx
-from .latency_model import CALIBRATED
+from .latency_model import copy_cost_us, default_parameters
 from .legalize.legalizer import weight_key
 from .limits import check_limits
 from .lower import LoweredNetwork, LoweredStep, Tensor, lower
@@ -114,7 +114,7 @@ def compile_onnx(
     infos = tuple(_step_info(step, target) for step in network.steps)
     compiled = CompiledPackage(
         path=output,
-        modelled_latency_ms=(sum(info.modelled_us for info in infos) + CALIBRATED.sync_us) / 1e3,
+        modelled_latency_ms=(sum(info.modelled_us for info in infos) + default_parameters(target).sync_us) / 1e3,
         steps=infos,
         arena_bytes=plan.arena_bytes,
         peak_live_bytes=plan.peak_live_bytes,
@@ -141,7 +141,6 @@ def _operator_names(model: onnx.ModelProto) -> dict[str, list[str]]:
 def _step_info(step: LoweredStep, target: Target) -> StepInfo:
     layer, moved = step.layer, step_bytes(step)
     if layer is None:
-        memory_us = 1e-3 * moved / target.machine.dram_gbps
         return StepInfo(
             name=step.kernel.name,
             kind="elementwise",
@@ -150,7 +149,7 @@ def _step_info(step: LoweredStep, target: Target) -> StepInfo:
             reason=step.reason,
             macs=0,
             bytes=moved,
-            modelled_us=CALIBRATED.launch_us + memory_us,
+            modelled_us=copy_cost_us(moved, target),
         )
     return StepInfo(
         name=step.kernel.name,

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from tvm import relax
 
+from ..latency_model import computed_columns
 from ..layer_shape import LayerShape
 from ..memory.activation_layouts import ActivationLayouts
 from ..schedules.linear import LinearTile
@@ -52,7 +53,7 @@ class Layer:
     @property
     def macs(self) -> int:
         """Multiply-accumulates that the kernel does."""
-        columns = self.shape.columns if self.choice.lowering == "column" else self.shape.dense_columns
+        columns = computed_columns(self.shape, self.choice.lowering)
         height, width = self.shape.output_hw
         return 0 if self.kind == "pool" else self.batch * self.shape.c_out * columns * height * width
 
