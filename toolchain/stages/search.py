@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 
 from ..capture import CapturedNetwork
+from ..compaction import compact
 from ..coupling import find_coupling
 from ..search.action import Action
 from ..search.budget import Budget, Proposal
@@ -20,7 +21,7 @@ def search_stage(bench: Workbench, stage: str, network: CapturedNetwork, budget:
     """Find the action that keeps most accuracy under `budget`."""
     coupling = find_coupling(network)
     space = bench.space(network, coupling)
-    done = bench.folder.result(stage)
+    done = bench.result(stage)
     if done is not None:
         action = Action(**done["action"])
         plan, costs = space.priced(action)
@@ -38,6 +39,7 @@ def search_stage(bench: Workbench, stage: str, network: CapturedNetwork, budget:
         result = strategy.run(problem, trials, np.random.default_rng(bench.seed_of(stage)), journal)
         bar.say(f"best {result.outcome.figures['accuracy']:.1f} % before any retraining")
     found = confirmed(space, budget, result.best)
+    bench.check_prediction(stage, found.costs["latency"], lambda: compact(network, coupling, found.plan))
     record_of = {"action": found.action.to_dict(), "costs": dict(found.costs), "figures": result.outcome.figures}
     if result.front:
         record_of["pareto"] = [point.to_dict() for point in result.front]
