@@ -142,7 +142,7 @@ class DevicePool:
         self._closing.set()
         with self._changed:
             while self._tasks:
-                self._tasks.popleft().future.cancel()
+                _drop(self._tasks.popleft())
             self._changed.notify_all()
 
     def submit(self, work: Callable[[Device], Result]) -> "Future[Result]":
@@ -229,7 +229,7 @@ class DevicePool:
         """First in line again, so that work ends in about the order in which it was handed in."""
         with self._changed:
             if self._closing.is_set():
-                task.future.cancel()
+                _drop(task)
                 return
             self._tasks.appendleft(task)
             self._changed.notify()
@@ -294,6 +294,12 @@ class DevicePool:
         while self._tasks:
             future = self._tasks.popleft().future
             future.set_exception(NoDeviceLeftError(f"no device is left to measure on:\n{reasons}"))
+
+
+def _drop(task: _Task) -> None:
+    """End a piece of work that was not done, for those who wait for it, too."""
+    task.future.cancel()
+    task.future.set_running_or_notify_cancel()
 
 
 def check_ready(device: Device, fingerprint: str) -> None:

@@ -27,6 +27,13 @@ recalibration_images = 100
 """
 
 
+HASTY = """#!/bin/sh
+# The real runner, computing and verifying; its times are thrown away for those of the table, so few will do.
+if [ "$1" = time ]; then set -- "$@" --warmup 0 --warmup-ms 0 --runs 1 --bursts 0 --profile 1; fi
+exec {runner} "$@"
+"""
+
+
 class Times(Mapping):
     """Microseconds by kernel key: arbitrary, but the same on every phone."""
 
@@ -51,7 +58,9 @@ def opencl():
 
 @pytest.fixture(autouse=True)
 def _places(private_adb, opencl, runner, tmp_path, monkeypatch):
-    monkeypatch.setenv("ACT_PHONE_RUNNER", str(runner))
+    hasty = tmp_path / "hasty-runner"
+    hasty.write_text(HASTY.format(runner=runner))
+    monkeypatch.setenv("ACT_PHONE_RUNNER", str(hasty))
     monkeypatch.setenv("ACT_OPENCL_LIBRARY", "/missing/libOpenCL.so")
     monkeypatch.setenv("VK_DRIVER_FILES", "/missing.json")
     (tmp_path / "small.toml").write_text(CONFIG)
@@ -111,7 +120,6 @@ def test_two_phones_of_which_one_dies_end_with_the_plan_of_one_healthy_phone(
     alone, code = compress("alone", f"adb:{healthy.serial}")
     assert code == 0
     dying = make_dying_phone(5, table=Times(), environment=opencl)
-    before = len(healthy.commands)
     together, code = compress("together", "adb:all")
     assert code == 0
     assert (together / "pruning_plan.json").read_bytes() == (alone / "pruning_plan.json").read_bytes()
