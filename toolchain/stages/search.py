@@ -12,9 +12,9 @@ from ..search.budget import Budget, Proposal
 from ..search.problem import SearchProblem, network_problem
 from ..search.strategies import make_strategy
 from ..search.strategy import affordable_trials
-from ..search.trials import TrialJournal
+from ..search.trials import Shortlist, TrialJournal
 from ..workbench import Workbench
-from .confirmation import confirmed
+from .confirmation import FINALISTS, chosen
 
 
 def search_stage(bench: Workbench, stage: str, network: CapturedNetwork, budget: Budget, objective: str) -> Proposal:
@@ -35,12 +35,14 @@ def search_stage(bench: Workbench, stage: str, network: CapturedNetwork, budget:
             bench.folder.trials.append({"stage": stage, **trial})
             bar.advance(1, f"accuracy {trial['figures']['accuracy']:.1f} %")
 
-        journal = TrialJournal(replay=bench.folder.trials_of(stage), append=record)
+        finalists = Shortlist[Proposal](FINALISTS)
+        journal = TrialJournal(replay=bench.folder.trials_of(stage), append=record, on_trial=finalists.add)
         result = strategy.run(problem, trials, np.random.default_rng(bench.seed_of(stage)), journal)
-        bar.say(f"best {result.outcome.figures['accuracy']:.1f} % before any retraining")
-    found = confirmed(space, budget, result.best)
+        best = chosen(space, budget, objective, finalists.trials)
+        bar.say(f"best {best.outcome.figures['accuracy']:.1f} % before any retraining")
+    found = best.candidate
     bench.check_prediction(stage, found.costs["latency"], lambda: compact(network, coupling, found.plan))
-    record_of = {"action": found.action.to_dict(), "costs": dict(found.costs), "figures": result.outcome.figures}
+    record_of = {"action": found.action.to_dict(), "costs": dict(found.costs), "figures": best.outcome.figures}
     if result.front:
         record_of["pareto"] = [point.to_dict() for point in result.front]
     bench.folder.finish(stage, record_of)
