@@ -11,7 +11,7 @@ import tempfile
 from collections import deque
 from collections.abc import Iterable, Sequence
 from concurrent.futures import Future
-from dataclasses import astuple, dataclass, replace
+from dataclasses import astuple, dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
@@ -27,14 +27,16 @@ from ..device.pool import DevicePool
 from .measurement_journal import LayerResult, MeasurementJournal
 
 TIMED_RUNS: Final = 30
+_AROUND_A_LAYER: Final = frozenset({"clear_halos", "copy"})
+"""Kernels that a layer on its own needs, and a network once: its input brought into the layout of its kernel."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Job:
-    """A compiled layer; `known_us` of its kernels by the database, and its measurement where one lacks."""
+    """A compiled layer: the keys of its own kernels by step, and its measurement where the database lacks one."""
 
     layer: LayerShape
-    keys: tuple[str, ...] = ()
+    keys: dict[int, str] = field(default_factory=dict)
     future: "Future[LatencyStats] | None" = None
     result: LayerResult | None = None
 
@@ -141,10 +143,15 @@ class MeasuredLatency:
         except CompileError as error:
             return _Job(layer=layer, result=LayerResult(problem=str(error)))
         content = read_package(package)
-        keys = tuple(kernel_key(content, index) for index in range(len(content.steps)))
-        if None not in self._known_us(keys, database):
+        keys = {
+            index: kernel_key(content, index)
+            for index, step in enumerate(content.steps)
+            if step.source_operator not in _AROUND_A_LAYER
+        }
+        if all(self._known_us(key, database) is not None for key in keys.values()):
             return _Job(layer=layer, keys=keys)
-        return _Job(layer=layer, keys=keys, future=self._pool.submit(lambda device: _timed(package, device, len(keys))))
+        kernels = len(content.steps)
+        return _Job(layer=layer, keys=keys, future=self._pool.submit(lambda device: _timed(package, device, kernels)))
 
     def _finish(self, job: _Job, database: LatencyDatabase) -> None:
         self._journal.append(job.layer, job.result or self._result(job, database))
@@ -158,11 +165,10 @@ class MeasuredLatency:
             except (CandidateError, PackageError) as error:
                 return LayerResult(problem=str(error), device=self._pool.id)
             device = stats.device
-            known = self._known_us(job.keys, database)
-            for key, old, new in zip(job.keys, known, stats.per_kernel_us, strict=True):
-                if old is None:
-                    database.put_kernel(key, self._pool.fingerprint, new, samples=TIMED_RUNS)
-        times = [value for value in self._known_us(job.keys, database) if value is not None]
+            for index, key in job.keys.items():
+                if self._known_us(key, database) is None:
+                    database.put_kernel(key, self._pool.fingerprint, stats.per_kernel_us[index], samples=TIMED_RUNS)
+        times = [self._known_us(key, database) or 0.0 for key in job.keys.values()]
         return LayerResult(milliseconds=math.fsum(times) / 1000, device=device)
 
     def _finish_all(self, jobs: Iterable[_Job], database: LatencyDatabase) -> None:
@@ -176,8 +182,8 @@ class MeasuredLatency:
         if lost is not None:
             raise lost
 
-    def _known_us(self, keys: Iterable[str], database: LatencyDatabase) -> list[float | None]:
-        return [database.get_kernel(key, self._pool.fingerprint) for key in keys]
+    def _known_us(self, key: str, database: LatencyDatabase) -> float | None:
+        return database.get_kernel(key, self._pool.fingerprint)
 
 
 def _timed(package: Path, device: Device, kernels: int) -> LatencyStats:

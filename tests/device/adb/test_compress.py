@@ -4,6 +4,7 @@ import hashlib
 import json
 import math
 from collections.abc import Mapping
+from types import SimpleNamespace
 
 import pytest
 from act.device.devices import DeviceError
@@ -21,8 +22,6 @@ from act.toolchain.stages.search import search_stage
 
 CONFIG = """effort = "quick"
 threads = 1
-[network]
-model = "lenet5"
 [data]
 limit_train = 200
 [goal]
@@ -47,7 +46,25 @@ HASTY = """#!/bin/sh
 if [ "$1" = time ]; then set -- "$@" --warmup 0 --warmup-ms 0 --runs 1 --bursts 0 --profile 1; fi
 exec {runner} "$@"
 """
-LAYERS_OF_DENSE = 6
+NETWORK = """
+import torch
+from torch import nn
+
+class Net(nn.Module):
+    def __init__(self, num_classes, in_channels):
+        super().__init__()
+        self.conv1 = nn.Conv2d(in_channels, 12, 3)
+        self.conv2 = nn.Conv2d(12, 16, 3)
+        self.head = nn.Linear(16, num_classes)
+
+    def forward(self, x):
+        return self.head(torch.relu(self.conv2(torch.relu(self.conv1(x)))).mean((2, 3)))
+
+def make(num_classes, in_channels):
+    return Net(num_classes, in_channels)
+"""
+MODEL = "small_net_for_phones:make"
+LAYERS_OF_DENSE = 4
 
 
 class Times(Mapping):
@@ -70,6 +87,8 @@ class Times(Mapping):
 def _places(private_adb, tmp_path, monkeypatch):
     monkeypatch.setattr("act.device.pool.ReturnPolicy", lambda: ReturnPolicy(look_s=(0.2,), give_up_s=1.0))
     (tmp_path / "small.toml").write_text(CONFIG)
+    (tmp_path / "small_net_for_phones.py").write_text(NETWORK)
+    monkeypatch.syspath_prepend(tmp_path)
 
 
 @pytest.fixture
@@ -78,10 +97,10 @@ def search(table_runner, tmp_path, monkeypatch):
 
     def run(name, device):
         monkeypatch.setenv("ACT_DATABASE", str(tmp_path / f"{name}.sqlite"))
-        config = resolve(None, tmp_path / "small.toml", {"goal": {"device": device}})
+        config = resolve(None, tmp_path / "small.toml", {"goal": {"device": device}, "network": {"model": MODEL}})
         path = tmp_path / name
         folder = RunFolder(path) if path.exists() else RunFolder.create(path, config, {}, "act compress")
-        bench, dense = Pipeline(config, folder, Progress(quiet=True), allow_code=False).prepare()
+        bench, dense = Pipeline(config, folder, Progress(quiet=True), allow_code=True).prepare()
         with bench.pool:
             goal = make_goal(bench, dense)
             return search_stage(bench, "round 1 search", dense, Budget(limits=goal.limits_at(1)), "latency")
@@ -133,49 +152,59 @@ def nothing(phone):
     pass
 
 
-def test_a_search_does_not_depend_on_phones_and_goes_on_without_one(make_phone_that, search, tmp_path):
-    healthy = make_phone_that(nothing, 0)
-    alone = search("alone", f"adb:{healthy.serial}")
-    failing = make_phone_that(save_power, 4)
-    together = search("together", "adb:all")
-    assert together == alone
-    assert times_of(tmp_path / "together") == times_of(tmp_path / "alone")
+@pytest.fixture(scope="module")
+def searched_before():
+    return {}
+
+
+@pytest.fixture
+def alone(make_phone_that, search, searched_before, tmp_path):
+    """What a search on one healthy phone finds, and its measurements in order."""
+    if not searched_before:
+        phone = make_phone_that(nothing, 0)
+        searched_before["found"] = search("alone", f"adb:{phone.serial}")
+        searched_before["times"] = times_of(tmp_path / "alone")
+        searched_before["measured"] = phone.measured
+        phone.close()
+    return SimpleNamespace(**searched_before)
+
+
+def test_a_search_does_not_depend_on_phones_and_goes_on_without_one(alone, make_phone_that, search, tmp_path):
+    make_phone_that(nothing, 0)
+    failing = make_phone_that(save_power, 3)
+    assert search("together", "adb:all") == alone.found
+    assert times_of(tmp_path / "together") == alone.times
     devices = [event["device"] for event in events_of(tmp_path / "together", "measured")]
-    assert devices.count(f"adb:{failing.serial}") <= 3 and len(set(devices)) == 2
+    assert devices.count(f"adb:{failing.serial}") <= 2 and len(set(devices)) == 2
     happened = [(event["device"], event["happened"]) for event in events_of(tmp_path / "together", "device")]
     assert happened[0] == (f"adb:{failing.serial}", "paused")
     assert "its battery saver is on" in events_of(tmp_path / "together", "device")[0]["text"]
 
 
-def test_a_search_whose_only_phone_goes_is_resumed_without_measuring_twice(make_phone_that, search, tmp_path):
-    healthy = make_phone_that(nothing, 0)
-    whole = search("whole", f"adb:{healthy.serial}")
-    count = healthy.measured
+def test_a_search_whose_only_phone_goes_is_resumed_without_measuring_twice(alone, make_phone_that, search, tmp_path):
     failing = make_phone_that(save_power, LAYERS_OF_DENSE + 3)
-    with pytest.raises(NoDeviceLeftError, match="no device is left to measure on:\n.*its battery saver is on"):
+    with pytest.raises(NoDeviceLeftError, match=r"no device is left to measure on:\n.*its battery saver is on"):
         search("cut", f"adb:{failing.serial}")
     before = times_of(tmp_path / "cut")
-    assert LAYERS_OF_DENSE <= len(before) < len(times_of(tmp_path / "whole"))
+    assert LAYERS_OF_DENSE <= len(before) < len(alone.times)
     failing.set_state()
-    assert search("cut", f"adb:{failing.serial}") == whole
-    assert times_of(tmp_path / "cut") == times_of(tmp_path / "whole")
-    assert failing.measured == count + 1  # that one which was thrown away
+    assert search("cut", f"adb:{failing.serial}") == alone.found
+    assert times_of(tmp_path / "cut") == alone.times
+    assert failing.measured == alone.measured + 1  # that one which was thrown away
     failing.measured = 0
-    assert search("cut", f"adb:{failing.serial}") == whole
+    assert search("cut", f"adb:{failing.serial}") == alone.found
     assert failing.measured == 0
 
 
-def test_a_phone_that_comes_back_in_time_ends_nothing(make_phone_that, search, monkeypatch):
+def test_a_phone_that_comes_back_in_time_ends_nothing(alone, make_phone_that, search, monkeypatch):
     monkeypatch.setattr("act.device.pool.ReturnPolicy", lambda: ReturnPolicy(look_s=(0.2,), give_up_s=60.0))
-    healthy = make_phone_that(nothing, 0)
-    whole = search("whole", f"adb:{healthy.serial}")
     looks = []
 
     def busy_for_a_while(phone):
         save_power(phone)
         monkeypatch.setattr("act.device.pool.check_ready", lambda *_: looks.append(phone.set_state()))
 
-    assert search("paused", f"adb:{make_phone_that(busy_for_a_while, 3).serial}") == whole
+    assert search("paused", f"adb:{make_phone_that(busy_for_a_while, 3).serial}") == alone.found
     assert len(looks) == 1
 
 
@@ -243,7 +272,7 @@ def test_a_run_on_two_phones_of_which_one_dies_ends_with_the_plan_of_one_healthy
     def compress(name, device):
         monkeypatch.setenv("ACT_DATABASE", str(tmp_path / f"{name}.sqlite"))
         fixed = ["--objective", "latency", "--config", str(tmp_path / "small.toml"), "--quiet"]
-        assert main(["compress", "--device", device, "--out", str(tmp_path / name), *fixed]) == 0
+        assert main(["compress", MODEL, "--device", device, "--out", str(tmp_path / name), *fixed]) == 0
         return tmp_path / name
 
     healthy = make_phone_that(nothing, 0, environment=opencl)
