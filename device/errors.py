@@ -13,6 +13,10 @@ class NoDeviceError(DeviceError):
     """The OpenCL library or the device is not there."""
 
 
+class RunnerDiedError(DeviceError):
+    """The runner of a local device died of a signal: a driver's or a kernel's fault."""
+
+
 class CandidateError(DeviceError):
     """The package, not the device, is at fault: it does not build, does not fit, or computes something else.
 

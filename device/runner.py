@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from .devices import RawTiming, TimingOptions
-from .errors import CandidateError, DeviceError, NoDeviceError
+from .errors import CandidateError, DeviceError, NoDeviceError, RunnerDiedError
 from .package_format import PackageError
 
 _CANDIDATE_AT_FAULT: Final = ("build_failure", "launch_failure", "wrong_output", "out_of_memory")
@@ -38,7 +38,8 @@ def call_runner(
         PackageError: If the runner refused the package.
         NoDeviceError: If there is no such device.
         CandidateError: If the package does not build or run, or gives a wrong output.
-        DeviceError: If the runner crashed, hung, or printed no whole result.
+        RunnerDiedError: If the runner crashed.
+        DeviceError: If the runner hung, or printed no whole result.
     """
     nonce = secrets.token_hex(8)
     command = [str(runner), *arguments, "--nonce", nonce]
@@ -60,7 +61,7 @@ def call_runner(
     log = done.stderr.decode(errors="replace").strip()[-2000:]
     if done.returncode < 0:
         name = signal.strsignal(-done.returncode) or f"signal {-done.returncode}"
-        raise DeviceError(f"the runner crashed at '{arguments[0]}' ({name}): a driver's or a kernel's fault\n{log}")
+        raise RunnerDiedError(f"the runner crashed at '{arguments[0]}' ({name}): a driver's or a kernel's fault\n{log}")
     result = parse_result(done.stdout.decode(errors="replace"), nonce)
     if result is None:
         raise DeviceError(f"the runner printed no whole result (exit code {done.returncode})\n{log}")

@@ -13,7 +13,7 @@ from ..compiler.targets import Target
 from ..models.data import DataSplits
 from .batches import Batches
 from .capture import CapturedNetwork
-from .delivery import Delivered, compile_checked, export_checked, kernel_rows, proving_device
+from .delivery import Delivered, compile_checked, export_checked, kernel_rows, proving_pool
 from .environment import describe_environment
 from .equality_chain import EqualityCheck, probe_inputs
 from .evaluation import evaluate
@@ -92,6 +92,8 @@ def close_run(
         "layers": layer_rows(bench.dense, bench.dense_coupling, outcome.state.plan),
         "frozen": [{"layer": layer, "reason": reason} for layer, reason in bench.dense_coupling.frozen],
         "kernels": kernel_rows(delivered[1].package, delivered[1].latency),
+        "predictions": [] if bench.predictions is None else bench.predictions.rows(),
+        "not_runnable": _not_runnable(bench),
         "equality": [check.to_dict() for check in (*outcome.checks, *checks)],
     }
     problem = delivered[1].problem
@@ -112,13 +114,13 @@ def _deliver(
     """Files of the dense and of the compact network; the equality chain of the latter."""
     path = bench.folder.path
     inputs = probe_inputs(outcome.dense.input_shape, next(bench.search_part.in_order(4))[0]).numpy()
-    device = proving_device(bench.config.goal.device, target, bench.progress)
+    pool = bench.pool or proving_pool(target, bench.progress)
     delivered, checks = [], []
     names = (("checkpoints/dense.onnx", "checkpoints/dense.actpkg"), ("model.onnx", "model.actpkg"))
     for network, (onnx, package) in zip(_networks(outcome), names, strict=True):
         with bench.progress.stage(f"export, compile and measure {Path(onnx).stem}") as stage:
             check = export_checked(network, path / onnx, loaded.preprocessing, inputs)
-            files = compile_checked(path / onnx, path / package, target, device, inputs, runs=LATENCY_RUNS)
+            files = compile_checked(path / onnx, path / package, target, pool, inputs, runs=LATENCY_RUNS)
             if files.latency is not None:
                 stage.say(f"{files.latency.p50:.3f} ms on {files.latency.device}")
         delivered.append(files)
@@ -167,6 +169,15 @@ def _pareto(bench: Workbench) -> list[dict[str, Any]]:
         for event in bench.folder.events
         if event.get("event") == "finished"
         for point in event["result"].get("pareto", ())
+    ]
+
+
+def _not_runnable(bench: Workbench) -> list[dict[str, Any]]:
+    """Layers that the search went around because the devices cannot run them."""
+    return [
+        {"layer": event["layer"], "problem": event["problem"]}
+        for event in bench.folder.events
+        if event.get("event") == "measured" and "problem" in event
     ]
 
 

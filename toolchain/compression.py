@@ -8,13 +8,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from ..device.errors import DeviceError
 from .capture import CapturedNetwork
 from .controller import AccuracyRule, Attempt, Rules, next_attempt
 from .equality_chain import EqualityCheck
 from .goal import Goal, limits_of
 from .keep_indices import PruningPlan
 from .search.action import MAX_RATIO, Action
-from .search.budget import Budget, BudgetError
+from .search.budget import Budget, BudgetError, runs
 from .stages.compact import compact_stage
 from .stages.purify import purify_stage
 from .stages.retrain import retrain_stage
@@ -144,6 +145,7 @@ class Compression:
 
     def _row(self, attempt: Attempt, state: State) -> dict[str, Any]:
         costs = self._bench.costs(state.network)
+        self._bench.check_prediction(attempt.name, costs["latency"], lambda: state.network)
         return {
             "round": attempt.name if attempt.retry else attempt.round,
             "macs": costs["macs"],
@@ -158,7 +160,13 @@ def make_goal(bench: Workbench, dense: CapturedNetwork) -> Goal:
     """The limits of a run's configuration, with what the dense and the smallest network cost."""
     config = bench.config
     space = bench.space(dense, bench.dense_coupling)
-    costs = space.confirm(PruningPlan())
+    (costs,) = space.confirm(PruningPlan())
+    if not runs(costs):
+        problems = "\n  ".join(space.problems(PruningPlan()))
+        raise DeviceError(
+            f"{config.goal.device} cannot run the dense network, choose another --target or --precision:\n  {problems}"
+        )
+    bench.check_prediction("dense network", costs["latency"], lambda: dense)
     strongest = Action(
         filter_ratio=dict.fromkeys(space.actions.group_share, MAX_RATIO),
         column_ratio=dict.fromkeys(space.actions.layer_share, MAX_RATIO),

@@ -17,9 +17,11 @@ from ..compiler.compile import CompiledPackage, compile_onnx
 from ..compiler.errors import CompileError, OnnxInputError
 from ..compiler.importer import prepare_onnx
 from ..compiler.targets import Target
-from ..device.devices import Device, DeviceError, open_device
+from ..device.devices import DeviceError
 from ..device.harness import LatencyStats, measure, run_inputs
 from ..device.local import list_local_devices
+from ..device.pool import DevicePool
+from ..device.pool_opening import open_pool
 from ..device.precision import TOLERANCES, precision_advice
 from ..models.preprocessing import Preprocessing
 from .capture import CapturedNetwork
@@ -57,9 +59,9 @@ def run_onnx(path: Path, inputs: FloatArray) -> FloatArray:
 
 
 def compile_checked(
-    onnx: Path, output: Path, target: Target, device: Device | None, inputs: FloatArray, *, runs: int
+    onnx: Path, output: Path, target: Target, pool: DevicePool | None, inputs: FloatArray, *, runs: int
 ) -> Delivered:
-    """Compile for `target`; on a device, compare with onnxruntime and measure.
+    """Compile for `target`; on a device of the pool, compare with onnxruntime and measure.
 
     A network that the compiler does not take, or that half floats are too coarse for, keeps its ONNX file: training was
     not for nothing.
@@ -68,10 +70,10 @@ def compile_checked(
         package = compile_onnx(onnx, target, output=output)
     except CompileError as error:
         return Delivered(onnx=onnx, package=None, problem=str(error))
-    if device is None:
+    if pool is None:
         return Delivered(onnx=onnx, package=package)
-    found = run_inputs(output, device, inputs)
-    pair, tolerance = f"onnxruntime = package on {device.id}", TOLERANCES[target.precision]
+    name, found = pool.run(lambda device: (device.id, run_inputs(output, device, inputs)))
+    pair, tolerance = f"onnxruntime = package on {name}", TOLERANCES[target.precision]
     try:
         check = compare_arrays(pair, found, run_onnx(onnx, inputs), tolerance=tolerance)
     except EqualityError as error:
@@ -79,18 +81,16 @@ def compile_checked(
             raise
         output.unlink()
         return Delivered(onnx=onnx, package=None, problem=f"{error}{precision_advice(target.precision)}")
-    stats = measure(output, device, runs=runs)
+    stats = pool.run(lambda device: measure(output, device, runs=runs))
     return Delivered(onnx=onnx, package=package, latency=stats, equality=(check,))
 
 
-def proving_device(asked: str | None, target: Target, progress: Progress) -> Device | None:
-    """The device that was named, else the first local one for the target's packages, else None with a warning."""
-    if asked is not None:
-        return open_device(asked)
+def proving_pool(target: Target, progress: Progress) -> DevicePool | None:
+    """The first local device for the target's packages, or None with a warning."""
     try:
         local = list_local_devices(target.backend)
         if local:
-            return open_device(local[0].id)
+            return open_pool(local[0].id)
         problem = f"no local device for {target.backend} packages"
     except DeviceError as error:
         problem = str(error)

@@ -91,7 +91,7 @@ def explain(error: BaseException) -> str:
         return trace + _explain_bug(error)
     if isinstance(error, OSError):
         return trace + "error: " + _explain_os_error(error)
-    return trace + f"error: {error}"
+    return trace + f"error: {error}" + _resume_hint(error)
 
 
 def _defined_in(error: BaseException, package: str) -> bool:

@@ -5,6 +5,7 @@
 The order is fixed here, each stage does its work in its own module, and a finished stage is never done twice.
 """
 
+import contextlib
 import copy
 import math
 from dataclasses import replace
@@ -13,7 +14,8 @@ from typing import Any
 import torch
 
 from ..compiler.targets import get_target
-from ..device.devices import open_device
+from ..device.pool import DevicePool, Notice
+from ..device.pool_opening import open_pool
 from ..models.data import DataSplits, is_folder_of_images, load_data
 from ..models.image_set import join
 from .batches import Batches
@@ -27,8 +29,11 @@ from .distributed import Processes
 from .evaluation import evaluate
 from .folding import fold_batch_norm
 from .hardware import compute_device, training_precision, training_threads
-from .latency import LatencyCost, MeasuredLatency, ModelledLatency
+from .latency import LatencyCost, ModelledLatency
 from .loading import LoadedNetwork, load_network, preprocessing_with_classes, save_network
+from .measured_latency import MeasuredLatency
+from .measurement_journal import MeasurementJournal
+from .prediction_check import PredictionChecks
 from .progress import Progress
 from .recipe import resolve_batch_parts
 from .run_folder import RunFolder
@@ -78,6 +83,10 @@ class Pipeline:
     def run(self) -> dict[str, Any]:
         """Do what is left of the run and return its report."""
         bench, dense = self.prepare()
+        with contextlib.nullcontext() if bench.pool is None else bench.pool:
+            return self._compress(bench, dense)
+
+    def _compress(self, bench: Workbench, dense: CapturedNetwork) -> dict[str, Any]:
         reference = self._reference_stage(bench, dense)
         done = Compression(bench, dense, reference["search_accuracy_top1"]).run()
         return close_run(
@@ -115,6 +124,7 @@ class Pipeline:
         record = self._loaded.preprocessing
         network = self._loaded.network
         small = math.sqrt(FULL_EPOCH_IMAGES / max(len(self._data.train), 1))
+        pool = self._open_pool()
         return Workbench(
             config=self._config,
             folder=self.folder,
@@ -127,22 +137,40 @@ class Pipeline:
             dense=network,
             dense_coupling=find_coupling(network),
             teacher=network.module,
-            latency_of=self._latency_cost(),
+            latency_of=self._latency_cost(pool),
+            pool=pool,
+            predictions=self._prediction_checks(pool),
             epoch_factor=min(MOST_EPOCH_FACTOR, max(1.0, small)),
             batch_parts=self._batch_parts,
             processes=self._processes,
         )
 
-    def _latency_cost(self) -> LatencyCost:
-        """The target's model, or kernels measured on the device that was named; measurements are journalled."""
-        if self._config.goal.device is None:
+    def _open_pool(self) -> DevicePool | None:
+        """The devices that were named; a resumed run needs those of the fingerprint that it began with."""
+        asked = self._config.goal.device
+        if asked is None:
+            return None
+        began = next((event for event in self.folder.events if event.get("event") == "devices"), None)
+        fingerprint = None if began is None else str(began["fingerprint"])
+        pool = open_pool(asked, fingerprint=fingerprint, on_notice=self._on_notice)
+        pool.tell()
+        names = {"used": list(pool.ids), "name": pool.info.name, "driver": pool.info.driver}
+        self.folder.events.append({"event": "devices", "fingerprint": pool.fingerprint, **names})
+        self._progress.note(f"measured on {', '.join(pool.ids)}: {pool.info.name}")
+        return pool
+
+    def _on_notice(self, notice: Notice) -> None:
+        self.folder.events.append({"event": "device", **notice.to_dict()})
+        self._progress.warn(f"{notice.device} {notice.happened}: {notice.text}")
+
+    def _latency_cost(self, pool: DevicePool | None) -> LatencyCost:
+        """The target's model, or kernels measured on the devices that were named; measurements are journalled."""
+        if pool is None:
             return ModelledLatency(self._target)
-        return MeasuredLatency(
-            self._target,
-            open_device(self._config.goal.device),
-            replay=[record for record in self.folder.events if record.get("event") == "measured"],
-            on_measured=lambda record: self.folder.events.append({"event": "measured", **record}),
-        )
+        return MeasuredLatency(self._target, pool, MeasurementJournal(self.folder.events))
+
+    def _prediction_checks(self, pool: DevicePool | None) -> PredictionChecks | None:
+        return None if pool is None else PredictionChecks(self._target, pool, self.folder.events, self._progress)
 
     def _dense_stage(self, bench: Workbench) -> CapturedNetwork:
         """The dense network: its given weights, or weights trained here."""

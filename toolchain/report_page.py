@@ -21,6 +21,8 @@ def render(report: Report) -> str:
         _layers(report),
         _kernels(report),
         _latency(report),
+        _predictions(report),
+        _not_runnable(report),
         _equality(report),
         _frozen(report),
         _origin(report),
@@ -265,6 +267,40 @@ def _latency_figure(entry: Latency) -> str:
     state = f"<figcaption>device state: {_e(_flat(entry.state))}</figcaption>" if entry.state else ""
     chart = histogram(entry.samples_ms, entry.p50, entry.p90)
     return f"<figure>{chart}<figcaption>{_e(caption)}</figcaption>{state}</figure>"
+
+
+def _predictions(report: Report) -> str:
+    headings = (
+        ("network", ""),
+        ("predicted", "n"),
+        ("measured", "n"),
+        ("error", "n"),
+        ("its kernels", "n"),
+        ("on", ""),
+    )
+    rows = [
+        (
+            _cell(item.name),
+            _cell(milliseconds_text(item.predicted_ms), "n"),
+            _cell(milliseconds_text(item.measured_ms), "n strong"),
+            _cell("–" if item.relative_error is None else f"{100 * item.relative_error:+.1f} %", "n"),
+            _cell(milliseconds_text(item.kernels_ms), "n soft"),
+            _cell(item.problem or item.device, "soft"),
+        )
+        for item in report.predictions
+    ]
+    note = (
+        "The search adds up kernels that were measured one layer at a time. Here whole networks were measured, end to "
+        "end: the error is that of the sum. Its kernels: their sum within the whole network, without what lies between."
+    )
+    return _section("Predicted and measured", _table(headings, rows) if rows else "", note=note)
+
+
+def _not_runnable(report: Report) -> str:
+    rows = [(_cell(item.text, "name"), _cell(item.problem, "soft")) for item in report.not_runnable]
+    note = "The search went around these: what cannot run has no latency."
+    table = _table((("layer", ""), ("why", "")), rows) if rows else ""
+    return _section("Layers that the device cannot run", table, note=note)
 
 
 def _equality(report: Report) -> str:

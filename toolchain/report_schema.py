@@ -166,6 +166,32 @@ class KernelTime(_Record):
     measured_us: float | None = None
 
 
+class Prediction(_Record):
+    """A sum of kernels beside what the whole network took; `relative_error` is (predicted - measured) / measured."""
+
+    name: str
+    predicted_ms: float | None = None
+    measured_ms: float | None = None
+    kernels_ms: float | None = None
+    relative_error: float | None = None
+    device: str = ""
+    problem: str | None = None
+
+
+class NotRunnable(_Record):
+    """A layer that the devices cannot run, so that no candidate with it was taken."""
+
+    layer: dict[str, Any]
+    problem: str
+
+    @property
+    def text(self) -> str:
+        """`conv, 16 to 12 channels, 40 columns, 8 × 8 outputs`."""
+        get = self.layer.get
+        sizes = " × ".join(str(size) for size in get("output_hw", ()))
+        return f"{get('kind')}, {get('c_in')} to {get('c_out')} channels, {get('columns')} columns, {sizes} outputs"
+
+
 class Equality(_Record):
     """One link of the equality chain; `difference` is relative to the largest output."""
 
@@ -200,6 +226,8 @@ class Report(_Record):
     layers: tuple[Layer, ...] = ()
     frozen: tuple[Frozen, ...] = ()
     kernels: tuple[KernelTime, ...] = ()
+    predictions: tuple[Prediction, ...] = ()
+    not_runnable: tuple[NotRunnable, ...] = ()
     equality: tuple[Equality, ...] = ()
     environment: dict[str, Any] = {}
     files: dict[str, Any] = {}

@@ -5,13 +5,15 @@ memory layout included.
 """
 
 import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
 
+from ..device.pool import DevicePool
 from ..models.data import Augmentation
 from ..models.weights import load_into, load_weights
 from .batches import Batches
@@ -25,6 +27,7 @@ from .granularity import granularity_from_name
 from .keep_indices import PruningPlan
 from .latency import LatencyCost
 from .loading import rebuild, save_network
+from .prediction_check import PredictionChecks
 from .progress import Progress
 from .recipe import Recipe
 from .run_folder import RunFolder
@@ -51,6 +54,8 @@ class Workbench:
     teacher: nn.Module
     latency_of: LatencyCost
     epoch_factor: float
+    pool: DevicePool | None = None
+    predictions: PredictionChecks | None = None
     batch_parts: int = 1
     processes: Processes = field(default_factory=Processes)
 
@@ -154,7 +159,20 @@ class Workbench:
 
     def costs(self, network: CapturedNetwork) -> Costs:
         """Costs of a network as the search counts them, confirmed."""
-        return self.space_of(network).confirm(PruningPlan())
+        (costs,) = self.space_of(network).confirm(PruningPlan())
+        return costs
+
+    def check_prediction(self, name: str, predicted_ms: float, network: Callable[[], CapturedNetwork]) -> None:
+        """Where latency is measured: compare the sum of a network's kernels with what the whole of it takes."""
+        if self.predictions is not None:
+            self.predictions.check(name, predicted_ms, network)
+
+    def result(self, stage: str) -> dict[str, Any] | None:
+        """What a finished stage recorded, or None; what the stage had measured is known from now on."""
+        found = self.folder.result(stage)
+        if found is not None:
+            self.latency_of.catch_up(stage)
+        return found
 
     def fast_evaluation(self, network: CapturedNetwork, coupling: Coupling) -> FastEvaluation:
         """The judge of candidates in `network`."""

@@ -7,7 +7,7 @@ from typing import Any
 from ..errors import DeviceError
 from .client import AdbClient, AttachedPhone, list_attached
 from .device import AdbDevice
-from .failures import PhoneError, TransientError, UnusablePhoneError, classify_failure
+from .failures import Patience, PhoneError, TransientError, UnusablePhoneError, classify_failure
 from .phone import PhoneProperties, PhoneState, read_properties, read_state
 from .program import AdbProgram, AdbServer, find_adb
 
@@ -96,22 +96,50 @@ def open_phones(device_id: str) -> list[AdbDevice]:
     Raises:
         DeviceError: If there is none; the message says why of each.
     """
+    return list(open_phones_of(device_id).phones)
+
+
+@dataclass(frozen=True, kw_only=True)
+class OpenedPhones:
+    """The phones that an id names.
+
+    Attributes:
+        phones: Those that can be used, at least one.
+        problems: Why of each other one, by id.
+        single: Whether the id names one phone.
+    """
+
+    phones: tuple[AdbDevice, ...]
+    problems: dict[str, str]
+    single: bool
+
+
+def open_phones_of(device_id: str, *, patience: Patience | None = None) -> OpenedPhones:
+    """The phones that an id names, and why others cannot be used.
+
+    Args:
+        device_id: ``adb:SERIAL`` or ``adb:all``.
+        patience: Their waits between attempts.
+
+    Raises:
+        DeviceError: If there is none; the message says why of each.
+    """
     serial, server = parse_phone_id(device_id)
     adb = find_adb(server)
     attached = list_attached(adb)
     if not attached:
         raise DeviceError(f"device {device_id!r}: {_NO_PHONE}")
     if serial != "all":
-        return [_open(adb, _named(serial, attached))]
-    opened, problems = [], []
+        return OpenedPhones(phones=(_open(adb, _named(serial, attached), patience),), problems={}, single=True)
+    opened, problems = [], {}
     for phone in attached:
         try:
-            opened.append(_open(adb, phone))
+            opened.append(_open(adb, phone, patience))
         except PhoneError as error:
-            problems.append(str(error))
+            problems[_id(adb, phone.serial)] = str(error)
     if not opened:
-        raise DeviceError("no attached phone can be used:\n" + "\n".join(problems))
-    return opened
+        raise DeviceError("no attached phone can be used:\n" + "\n".join(problems.values()))
+    return OpenedPhones(phones=tuple(opened), problems=problems, single=False)
 
 
 def parse_phone_id(device_id: str) -> tuple[str, AdbServer | None]:
@@ -139,12 +167,13 @@ def _id(adb: AdbProgram, serial: str) -> str:
     return f"adb:{serial}" if adb.server is None else f"adb:{serial}@{adb.server}"
 
 
-def _open(adb: AdbProgram, phone: AttachedPhone) -> AdbDevice:
+def _open(adb: AdbProgram, phone: AttachedPhone, patience: Patience | None) -> AdbDevice:
     problem = _state_problem(phone)
     if problem is not None:
         raise problem
     client = AdbClient(adb, phone.serial)
-    return AdbDevice(client, device_id=_id(adb, phone.serial), properties=read_properties(client))
+    properties = read_properties(client)
+    return AdbDevice(client, device_id=_id(adb, phone.serial), properties=properties, patience=patience)
 
 
 def _state_problem(phone: AttachedPhone) -> PhoneError | None:

@@ -1,5 +1,6 @@
 """Delivered packages in the precision that was asked for, and what happens where half floats are too small."""
 
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,9 +9,10 @@ import onnx
 import pytest
 import torch
 from act.compiler.targets import get_target
-from act.device.devices import Device, open_device
 from act.device.local import list_local_devices
 from act.device.package_format import read_package
+from act.device.pool import DevicePool
+from act.device.pool_opening import open_pool
 from act.models.registry import create_model, default_arguments
 from act.toolchain.capture import capture
 from act.toolchain.delivery import compile_checked, compile_problem
@@ -22,11 +24,12 @@ INPUTS = np.random.default_rng(1).standard_normal((3, 3, 8, 8), dtype=np.float32
 
 
 @pytest.fixture(scope="module")
-def device() -> Device:
+def pool() -> Iterator[DevicePool]:
     devices = list_local_devices("opencl")
     if not devices:
         pytest.skip("no local OpenCL device: install pyopencl and pocl-binary-distribution")
-    return open_device(devices[0].id)
+    with open_pool(devices[0].id) as opened:
+        yield opened
 
 
 def two_convolutions(path: Path, *, scale: float) -> Path:
@@ -53,10 +56,10 @@ def two_convolutions(path: Path, *, scale: float) -> Path:
 
 
 @pytest.mark.opencl
-def test_a_package_of_halves_is_compared_with_its_own_tolerance(device: Device, tmp_path: Path) -> None:
+def test_a_package_of_halves_is_compared_with_its_own_tolerance(pool: DevicePool, tmp_path: Path) -> None:
     onnx_file = two_convolutions(tmp_path / "m.onnx", scale=1.0)
     target = get_target("host-opencl", precision="fp16")
-    found = compile_checked(onnx_file, tmp_path / "m.actpkg", target, device, INPUTS, runs=3)
+    found = compile_checked(onnx_file, tmp_path / "m.actpkg", target, pool, INPUTS, runs=3)
     assert found.package is not None
     assert read_package(found.package.path).precision == "fp16"
     assert found.equality[0].tolerance == 2e-2
@@ -67,16 +70,16 @@ def test_a_package_of_halves_is_compared_with_its_own_tolerance(device: Device, 
 
 
 @pytest.mark.opencl
-def test_a_network_beyond_halves_keeps_its_onnx_file_and_says_what_to_do(device: Device, tmp_path: Path) -> None:
+def test_a_network_beyond_halves_keeps_its_onnx_file_and_says_what_to_do(pool: DevicePool, tmp_path: Path) -> None:
     onnx_file, package = two_convolutions(tmp_path / "m.onnx", scale=30000.0), tmp_path / "m.actpkg"
     half = get_target("host-opencl", precision="fp16")
-    found = compile_checked(onnx_file, package, half, device, INPUTS, runs=3)
+    found = compile_checked(onnx_file, package, half, pool, INPUTS, runs=3)
     assert found.package is None
     assert found.problem is not None
     assert "compile with --precision fp32" in found.problem
     assert onnx_file.exists()
     assert not package.exists()
-    whole = compile_checked(onnx_file, package, replace(half, precision="fp32"), device, INPUTS, runs=3)
+    whole = compile_checked(onnx_file, package, replace(half, precision="fp32"), pool, INPUTS, runs=3)
     assert whole.package is not None
 
 

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
+from ...device.errors import DeviceError
 from ...device.precision import PRECISIONS
 from ..config import CompressConfig, ConfigError, SearchStrategy
 from ..config_file import read_rates, resolve
@@ -29,6 +30,8 @@ EXAMPLES = """examples:
   act compress resnet20 --weights r20.safetensors --data cifar10:DIR --target adreno640 --macs-x 2
   act compress my_package.nets:make_net --weights net.pt --data npz:images.npz --target adreno640
   act compress efficientnet_b0 --weights net.pth --data images:photos --image-size 224 --max-accuracy-drop 1
+  act compress resnet20 --weights r20.safetensors --data cifar10:DIR --target adreno640 --device adb:all
+      every attached phone of one kind measures; a phone that goes away is replaced by the others
 
 Without --params-x, --macs-x or --latency-ms the objective is made as small as --max-accuracy-drop allows (1 point).
 """
@@ -43,7 +46,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     goal.add_argument(
         "--precision", choices=PRECISIONS, help="how the package stores weights and activations; default fp32"
     )
-    goal.add_argument("--device", metavar="ID", help="a device whose measured latency is the cost (see 'act devices')")
+    goal.add_argument(
+        "--device",
+        metavar="ID",
+        help="what measures the latency that is the cost: opencl:N, vulkan:N, adb:SERIAL, or adb:all for all phones "
+        "of one kind at once (see 'act devices')",
+    )
     goal.add_argument("--objective", choices=("params", "macs", "latency"), help="what is made small; default latency")
     goal.add_argument("--params-x", type=float, metavar="X", help="constraint: X times fewer parameters")
     goal.add_argument("--macs-x", type=float, metavar="X", help="constraint: X times fewer multiply-accumulates")
@@ -117,7 +125,7 @@ def _compress(
 
     try:
         report = Pipeline(config, folder, progress, allow_code=args.model is not None, processes=processes).run()
-    except (KeyboardInterrupt, LostProcessError) as stop:
+    except (KeyboardInterrupt, LostProcessError, DeviceError) as stop:
         model = [args.model] if args.model else []
         command = [*resume_launcher(), "compress", *model, "--resume", "--out", str(folder.path)]
         stop.resume_command = shlex.join(command)  # type: ignore[union-attr]
@@ -167,8 +175,11 @@ def _search_flags(args: argparse.Namespace) -> dict[str, Any]:
     return {"strategy": strategy, "rates": rates}
 
 
-def check_names(config: CompressConfig, processes: int = 1) -> None:
-    """Refuse what cannot work before a folder is made: unknown names, missing files, batches that cannot be shared."""
+def check_names(config: CompressConfig, processes: int = 1, progress: Progress | None = None) -> None:
+    """Refuse what cannot work before a folder is made: unknown names, missing files, batches that cannot be shared.
+
+    With `progress`, say which devices would measure.
+    """
     from ...compiler.targets import get_target
     from ..coupling import find_coupling
     from ..pipeline import load_source, load_splits
@@ -178,14 +189,18 @@ def check_names(config: CompressConfig, processes: int = 1) -> None:
 
     target = get_target(config.goal.target, precision=config.goal.precision)
     if config.goal.device is not None:
-        from ...device.devices import open_device
+        from ...device.pool_opening import open_pool
 
-        device = open_device(config.goal.device)
-        if target.backend not in device.info.backends:
-            raise ConfigError(
-                f"{device.id} runs {device.info.backend} packages, target {target.name} makes {target.backend} ones: "
-                "choose another --device or --target"
-            )
+        with open_pool(config.goal.device) as pool:
+            if target.backend not in pool.info.backends:
+                raise ConfigError(
+                    f"{pool.id} runs {' and '.join(pool.info.backends)} packages, target {target.name} makes "
+                    f"{target.backend} ones: choose another --device or --target"
+                )
+            if progress is not None:
+                pool.on_notice = lambda notice: progress.warn(f"{notice.device} {notice.happened}: {notice.text}")
+                pool.tell()
+                progress.note(f"latency would be measured on {', '.join(pool.ids)}: {pool.info.name}")
     train = config.train
     resolve_batch_parts(train.batch_parts, batch_size=train.batch_size, processes=processes)
     coupling = find_coupling(load_source(config, load_splits(config), allow_code=True).network)
@@ -196,7 +211,7 @@ def check_names(config: CompressConfig, processes: int = 1) -> None:
 def _dry_run(config: CompressConfig, args: argparse.Namespace, progress: Progress, processes: "Processes") -> int:
     from ..config_file import to_toml
 
-    check_names(config, processes.size)
+    check_names(config, processes.size, progress)
     progress.note(f"dry run: nothing is written; the run folder would be {args.out or _default_folder(config)}")
     sys.stdout.write(json.dumps(config.model_dump(mode="json")) + "\n" if args.json else to_toml(config))
     return ExitCode.OK

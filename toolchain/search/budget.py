@@ -30,6 +30,11 @@ class Proposal:
     costs: Costs
 
 
+def runs(costs: Costs) -> bool:
+    """Whether a candidate of these costs is not known to fail on the device."""
+    return all(math.isfinite(cost) for cost in costs.values())
+
+
 @dataclass(frozen=True, kw_only=True)
 class Budget:
     """Upper limits by kind of cost: `params` and `macs` as counts, `latency` in milliseconds."""
@@ -37,8 +42,8 @@ class Budget:
     limits: Mapping[str, float]
 
     def allows(self, costs: Costs) -> bool:
-        """Whether every limit holds."""
-        return all(costs[kind] <= limit for kind, limit in self.limits.items())
+        """Whether the candidate runs at all (a cost without end says that it does not) and every limit holds."""
+        return runs(costs) and all(costs[kind] <= limit for kind, limit in self.limits.items())
 
     def project(self, action: Action, plan_of: Callable[[Action], tuple[PruningPlan, Costs]]) -> Proposal:
         """Scale `action` to the least pruning along its direction that fits.
@@ -83,4 +88,6 @@ class Budget:
 
     def excess(self, costs: Costs) -> float:
         """How far costs are over the limits: the sum of `log(cost / limit)` over those that do not hold."""
+        if not runs(costs):
+            return math.inf
         return sum(math.log(costs[kind] / limit) for kind, limit in self.limits.items() if costs[kind] > limit)

@@ -104,11 +104,15 @@ class PlanSpace:
         """Layers in execution order under `plan`."""
         return self._table.layer_shapes(plan)
 
-    def confirm(self, plan: PruningPlan) -> Costs:
-        """Costs of a plan that counts: on a device, its layers are measured first."""
+    def confirm(self, *plans: PruningPlan) -> list[Costs]:
+        """Costs of plans that count: on devices, their layers are measured first, those of all plans together."""
         if self._latency_of is not None:
-            self._latency_of.confirm(self._table.layer_shapes(plan))
-        return self.costs(plan)
+            self._latency_of.confirm([layer for plan in plans for layer in self._table.layer_shapes(plan)])
+        return [self.costs(plan) for plan in plans]
+
+    def problems(self, plan: PruningPlan) -> list[str]:
+        """Why the network cannot run under a plan, as far as that is known."""
+        return [] if self._latency_of is None else self._latency_of.problems(self._table.layer_shapes(plan))
 
     def priced(self, action: Action, scores: Scores | None = None) -> tuple[PruningPlan, Costs]:
         """The action's plan and its costs; `scores` as in `plan`."""

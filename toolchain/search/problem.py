@@ -10,12 +10,14 @@ import numpy as np
 from ...compiler.layer_shape import LayerShape
 from ..keep_indices import PruningPlan
 from .action import Action, ActionSpace
-from .budget import Budget, Costs, Proposal
+from .budget import Budget, Costs, Proposal, runs
 from .fast_evaluation import FastEvaluation, badness
 from .plan_space import PlanSpace
 from .trials import Outcome
 
 OBJECTIVE_WEIGHT = 0.05
+NOT_RUNNABLE = 1e9
+"""Energy of a candidate that the device cannot run: beyond any that runs."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,6 +139,11 @@ def network_problem(space: PlanSpace, budget: Budget, objective: str, judge: Fas
     dense_cost = space.costs()[objective]
 
     def judged(proposal: Proposal, reject_above: float) -> Outcome:
+        if not runs(proposal.costs):
+            finite = {kind: cost for kind, cost in proposal.costs.items() if math.isfinite(cost)}
+            return Outcome(
+                energy=NOT_RUNNABLE, figures={"accuracy": 0.0, "badness": NOT_RUNNABLE, "images": 0, **finite}
+            )
         cost_part = OBJECTIVE_WEIGHT * proposal.costs[objective] / dense_cost
         result = judge(proposal.plan, reject_above=reject_above - cost_part)
         judged_on = {"accuracy": result.accuracy_top1, "badness": badness(result), "images": result.images}

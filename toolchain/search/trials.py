@@ -37,10 +37,29 @@ class TrialJournal:
     Attributes:
         replay: Records of a search with the same problem, seed and number of trials, in order; any beginning of them.
         append: Receives the record of each new trial; replayed ones are not repeated.
+        on_trial: Receives every trial that may be the best, replayed ones, too.
     """
 
     replay: Sequence[Mapping[str, Any]] = ()
     append: Callable[[dict[str, Any]], None] | None = None
+    on_trial: "Callable[[Trial[Any]], None] | None" = None
+
+
+class Shortlist(Generic[Candidate]):
+    """The few trials of least energy, the first among equals.
+
+    Args:
+        size: How many are kept.
+    """
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self.trials: list[Trial[Candidate]] = []
+        """The best first."""
+
+    def add(self, trial: Trial[Candidate]) -> None:
+        """Keep a trial where it is good enough."""
+        self.trials = sorted([*self.trials, trial], key=lambda kept: kept.outcome.energy)[: self._size]
 
 
 class Trials(Generic[Candidate]):
@@ -58,6 +77,7 @@ class Trials(Generic[Candidate]):
         self._limit = limit
         self._known = {int(record["index"]): record for record in journal.replay}
         self._append = journal.append
+        self._on_trial = journal.on_trial
         self._index = 0
         self._best: Trial[Candidate] | None = None
 
@@ -102,5 +122,7 @@ class Trials(Generic[Candidate]):
             self._append({**written, "probe": True} if probe else written)
         if better and not probe:
             self._best = trial
+        if self._on_trial is not None and not probe:
+            self._on_trial(trial)
         self._index += 1
         return trial

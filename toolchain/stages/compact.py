@@ -18,7 +18,7 @@ def compact_stage(
     bench: Workbench, stage: str, state: State, trained: CapturedNetwork, plan: PruningPlan
 ) -> tuple[State, EqualityCheck]:
     """Make the pruned network physically smaller and check that it equals the masked one."""
-    done = bench.folder.result(stage)
+    done = bench.result(stage)
     if done is not None:
         composed = plan_from_dict(done["plan"])
         return State.load(bench, stage, composed), EqualityCheck.from_dict(done["equality"])

@@ -9,7 +9,7 @@ from ..workbench import State, Workbench
 
 def retrain_stage(bench: Workbench, stage: str, state: State, epochs: int) -> tuple[State, dict[str, Any]]:
     """Retrain a compact network; returns it with its accuracy on the search part."""
-    done = bench.folder.result(stage)
+    done = bench.result(stage)
     if done is not None:
         return State.load(bench, stage, state.plan), done
     network = replace(state.network, module=copy.deepcopy(state.network.module))

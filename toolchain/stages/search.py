@@ -5,22 +5,23 @@ from typing import Any
 import numpy as np
 
 from ..capture import CapturedNetwork
+from ..compaction import compact
 from ..coupling import find_coupling
 from ..search.action import Action
 from ..search.budget import Budget, Proposal
 from ..search.problem import SearchProblem, network_problem
 from ..search.strategies import make_strategy
 from ..search.strategy import affordable_trials
-from ..search.trials import TrialJournal
+from ..search.trials import Shortlist, TrialJournal
 from ..workbench import Workbench
-from .confirmation import confirmed
+from .confirmation import FINALISTS, chosen
 
 
 def search_stage(bench: Workbench, stage: str, network: CapturedNetwork, budget: Budget, objective: str) -> Proposal:
     """Find the action that keeps most accuracy under `budget`."""
     coupling = find_coupling(network)
     space = bench.space(network, coupling)
-    done = bench.folder.result(stage)
+    done = bench.result(stage)
     if done is not None:
         action = Action(**done["action"])
         plan, costs = space.priced(action)
@@ -34,11 +35,14 @@ def search_stage(bench: Workbench, stage: str, network: CapturedNetwork, budget:
             bench.folder.trials.append({"stage": stage, **trial})
             bar.advance(1, f"accuracy {trial['figures']['accuracy']:.1f} %")
 
-        journal = TrialJournal(replay=bench.folder.trials_of(stage), append=record)
+        finalists = Shortlist[Proposal](FINALISTS)
+        journal = TrialJournal(replay=bench.folder.trials_of(stage), append=record, on_trial=finalists.add)
         result = strategy.run(problem, trials, np.random.default_rng(bench.seed_of(stage)), journal)
-        bar.say(f"best {result.outcome.figures['accuracy']:.1f} % before any retraining")
-    found = confirmed(space, budget, result.best)
-    record_of = {"action": found.action.to_dict(), "costs": dict(found.costs), "figures": result.outcome.figures}
+        best = chosen(space, budget, objective, finalists.trials)
+        bar.say(f"best {best.outcome.figures['accuracy']:.1f} % before any retraining")
+    found = best.candidate
+    bench.check_prediction(stage, found.costs["latency"], lambda: compact(network, coupling, found.plan))
+    record_of = {"action": found.action.to_dict(), "costs": dict(found.costs), "figures": best.outcome.figures}
     if result.front:
         record_of["pareto"] = [point.to_dict() for point in result.front]
     bench.folder.finish(stage, record_of)

@@ -30,7 +30,7 @@ def solver_stage(
     """Train `network` towards the action's structured set; returns it trained (not yet pruned) and the final plan."""
     coupling = find_coupling(network)
     file = bench.folder.stage_file(stage, ".safetensors")
-    done = bench.folder.result(stage)
+    done = bench.result(stage)
     if done is not None:
         fresh = replace(network, module=copy.deepcopy(network.module))
         return load_weights_into(fresh, file), plan_from_dict(done["plan"])
