@@ -3,7 +3,7 @@
 import difflib
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal, Protocol, cast
+from typing import Any, Literal, Protocol, cast, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -186,10 +186,12 @@ def open_device(device_id: str) -> Device:
         from .adb.phones import open_phone
 
         return open_phone(device_id)
-    reports = probe_libraries()
+    reports = probe_libraries(kind) if kind in get_args(Backend) else []
     known = {info.id: info for report in reports for info in report.devices}
     if device_id in known:
         return LocalDevice(known[device_id])
+    reports = probe_libraries()
+    known = {info.id: info for report in reports for info in report.devices}
     if not known:
         tried = "".join(f"\n{report.library.description}: {report.problem}" for report in reports)
         raise NoDeviceError(

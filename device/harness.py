@@ -19,7 +19,7 @@ from typing import Any, Final, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from .devices import Backend, CandidateError, Device, RawTiming, TimingOptions
+from .devices import CandidateError, Device, RawTiming, TimingOptions
 from .package_format import Package, PackageError, read_package
 from .precision import TOLERANCES, Precision, precision_advice
 from .quality import Circumstances, drift_of, judge, spread_of
@@ -37,7 +37,7 @@ class Preset:
     min_seconds: float = 0.0
     max_seconds: float = 10.0
     headline: Headline = "p50"
-    attempts: int = 3
+    attempts: int = 2
 
 
 PRESETS: Final = {
@@ -193,7 +193,7 @@ def measure(
         max_seconds=max_seconds,
         profile_runs=profile_runs,
         tolerance=TOLERANCES[package.precision] if tolerance is None else tolerance,
-        reference=reference_package(_backend(package)),
+        reference=reference_package(package.backend),
     )
     found: list[LatencyStats] = []
     while len(found) < attempts and not (found and not found[-1].flags):
@@ -267,10 +267,6 @@ def _circumstances(raw: RawTiming, options: TimingOptions, usual_reference_ms: f
         missing_samples=options.runs - len(raw.single_ms),
         missing_s=options.min_seconds - sum(raw.single_ms) / 1000 - _CLOCK_SLACK_S,
     )
-
-
-def _backend(package: Package) -> Backend:
-    return "vulkan" if package.backend == "vulkan" else "opencl"
 
 
 def _check_backend(package: Package, device: Device) -> None:

@@ -82,8 +82,11 @@ class LibraryReport:
     problem: str | None = None
 
 
-def probe_libraries() -> list[LibraryReport]:
+def probe_libraries(backend: str | None = None) -> list[LibraryReport]:
     """Ask every library for its devices; one that two of them find is kept with the first.
+
+    Args:
+        backend: Only its libraries; by default all.
 
     Raises:
         RunnerBuildError: If the runner cannot be built.
@@ -92,6 +95,8 @@ def probe_libraries() -> list[LibraryReport]:
     reports: list[LibraryReport] = []
     known: set[str] = set()
     for library in find_libraries():
+        if backend not in (None, library.backend):
+            continue
         environment = _environment(library.environment)
         try:
             command = ["devices", library.backend]
@@ -117,8 +122,7 @@ def list_local_devices(backend: str | None = None) -> list[LocalDeviceInfo]:
     Raises:
         RunnerBuildError: If the runner cannot be built.
     """
-    found = [device for report in probe_libraries() for device in report.devices]
-    return [device for device in found if backend in (None, device.backend)]
+    return [device for report in probe_libraries(backend) for device in report.devices]
 
 
 def _environment(changes: Mapping[str, str]) -> dict[str, str]:

@@ -15,7 +15,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .cache import cache_folder
-from .devices import Backend
 from .package_format import Buffer, Kernel, Package, Step, write_package
 
 ITEMS: Final = 16384
@@ -53,22 +52,25 @@ eGMV6tR+XBD7R17Wgax/SlZNng==
 """
 
 
-def reference_package(backend: Backend) -> Path:
-    """The package's file in the user's cache folder, written where it is not there yet.
+def reference_name(backend: str) -> str:
+    """The package's name, which changes with its content, so that times of different references never meet."""
+    content = repr((_OPENCL if backend == "opencl" else _SPIRV, ITEMS, _CHAIN)).encode()
+    return f"reference-{backend}-{hashlib.sha256(content).hexdigest()[:8]}"
 
-    Its name changes with its content, so that times of different references never meet.
+
+def reference_package(backend: str) -> Path:
+    """The package's file in the user's cache folder, written where it is not there yet.
 
     Raises:
         OSError: If it cannot be written.
     """
-    content = repr((_OPENCL if backend == "opencl" else _SPIRV, ITEMS, _CHAIN)).encode()
-    path = cache_folder() / f"reference-{backend}-{hashlib.sha256(content).hexdigest()[:8]}.actpkg"
+    path = cache_folder() / f"{reference_name(backend)}.actpkg"
     if not path.is_file():
         write_package(path, _make(backend))
     return path
 
 
-def _make(backend: Backend) -> Package:
+def _make(backend: str) -> Package:
     x = np.linspace(-1, 1, 4 * _INPUTS, dtype=np.float32).reshape(1, _INPUTS, 4)
     shapes = {"input": x.shape, "output": (1, ITEMS)}
     offsets = {"input": 0, "output": 8192}
