@@ -60,6 +60,11 @@ class AdbDevice:
         return self._id
 
     @property
+    def client(self) -> AdbClient:
+        """How it is reached."""
+        return self._client
+
+    @property
     def info(self) -> PhoneInfo:
         """The phone's GPU; the first use runs the runner there.
 
@@ -157,6 +162,23 @@ class AdbDevice:
 
         with lock_phone(self.id):
             return follow_policy(serial, attempt, patience=self._patience, sleep=self._sleep)
+
+    def describe_backend(self, backend: Backend) -> dict[str, Any]:
+        """What the runner says of the GPU as one backend shows it.
+
+        Raises:
+            NoDeviceError: If the phone has no library for it; the message names each attempt.
+            DeviceError: If the phone failed.
+        """
+        problem: NoDeviceError | None = None
+        for environment in _ENVIRONMENTS:
+            try:
+                devices = self._guarded(self._runner(environment), lambda runner: runner.devices(backend))
+                return devices[0]
+            except NoDeviceError as error:
+                problem = problem or error
+        assert problem is not None
+        raise problem
 
     def _describe(self) -> PhoneInfo:
         """Ask the runner for the phone's GPU, with the first variables that let it find one."""

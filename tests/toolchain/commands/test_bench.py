@@ -155,9 +155,13 @@ def test_devices_are_listed(device, capsys):
 
 @pytest.mark.opencl
 def test_device_check(device, capsys):
-    (stats,) = _json(capsys, "devices", "check", "--device", device.id)
-    assert stats["device"] == device.id
-    assert stats["verified_error"] < 1e-3
+    (report,) = _json(capsys, "devices", "check", "--device", device.id)
+    assert (report["device"], report["passed"]) == (device.id, True)
+    outcomes = {item["name"]: item["outcome"] for item in report["checks"]}
+    for precision in ("fp32", "fp16"):
+        assert outcomes[f"opencl {precision}"] == outcomes[f"opencl {precision} inputs"] == "pass"
+    assert [stats["precision"] for stats in report["measurements"]] == ["fp32", "fp16"]
+    assert report["measurements"][0]["verified_error"] < 1e-3
 
 
 @pytest.fixture(scope="module")
@@ -192,5 +196,5 @@ def test_package_on_a_device_of_another_backend(delivered_run, vulkan_device, ca
 
 @pytest.mark.vulkan
 def test_vulkan_device_check(vulkan_device, capsys):
-    (stats,) = _json(capsys, "devices", "check", "--device", vulkan_device.id)
-    assert stats["device"] == vulkan_device.id
+    (report,) = _json(capsys, "devices", "check", "--device", vulkan_device.id, "--target", "adreno640-vulkan")
+    assert (report["device"], report["passed"]) == (vulkan_device.id, True)
