@@ -64,7 +64,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace, progress: Progress) -> int:
-    """Do what is asked for."""
+    """Do what is asked for.
+
+    Raises:
+        UsageError: If a flag belongs to another action.
+    """
+    for flag, value, action in (("--device", args.device, "check"), ("--target", args.target, "check")):
+        if value is not None and args.action != action:
+            raise UsageError(f"{flag} belongs to 'act devices {action}', not to '{args.action}'")
     actions: dict[str, Callable[[argparse.Namespace, Progress], int]] = {
         "list": _list,
         "check": _check,
@@ -184,9 +191,17 @@ def _build_runner(args: argparse.Namespace, progress: Progress) -> int:
 
 def _built(abi: str, ndk: Path | None, *, with_library: bool) -> tuple[Path, list[Path]]:
     """The runner, and the library with its header."""
-    from ...device.runtime.android import build_android
+    from ...device.errors import RunnerBuildError
+    from ...device.runtime.android import build_android, find_android_tool
     from ...device.runtime.build import HEADER_PATH, build_library, build_runner
 
+    if ndk is not None:
+        if abi == "host":
+            raise UsageError("--ndk builds for Android: add --abi arm64-v8a, or x86_64 for an emulator")
+        try:
+            find_android_tool(ndk)
+        except RunnerBuildError as error:  # a flag that names no NDK is no missing device
+            raise UsageError(str(error)) from None
     if abi == "host":
         return build_runner(), [build_library(), HEADER_PATH] if with_library else []
     build = build_android(abi, ndk=ndk)

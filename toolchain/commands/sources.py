@@ -123,7 +123,10 @@ def choose_device(device_id: str | None, package: Path) -> "Device":
     backend = read_package(package).backend
     local = list_local_devices(backend)
     if not local:
-        raise DeviceError(f"there is no local device for {backend} packages; see 'act doctor' for what to install")
+        raise DeviceError(
+            f"there is no local device for {backend} packages; see 'act doctor' for what to install, or name a phone "
+            "with --device adb:SERIAL (see 'act devices')"
+        )
     return LocalDevice(local[0])
 
 

@@ -95,7 +95,9 @@ def _samples(table: Table, package: Package, options: Mapping[str, str]) -> dict
     steps = _times_us(table, package)
     runs, bursts, total = int(options["--runs"]), int(options["--bursts"]), sum(steps) / 1000
     samples = {"single_ms": [total] * runs, "burst_ms": [total] * bursts, "burst_runs": 10}
-    reference = {f"reference_{when}_ms": [REFERENCE_MS] * 25 for when in ("before", "after") if "--reference" in options}
+    reference = {
+        f"reference_{when}_ms": [REFERENCE_MS] * 25 for when in ("before", "after") if "--reference" in options
+    }
     return {
         **samples,
         **reference,

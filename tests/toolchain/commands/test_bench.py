@@ -185,7 +185,9 @@ def test_onnx_is_compiled_for_the_device_that_is_named(finished_run, vulkan_devi
     assert main(["compile", str(onnx), "--target", "host-vulkan", "--out", str(package), "--quiet"]) == 0
     capsys.readouterr()
     assert read_package(package).backend == "vulkan"
-    assert _json(capsys, "bench", package, "--preset", "quick", "--runs", "3")["device"] == vulkan_device.id  # the first that takes it
+    assert (
+        _json(capsys, "bench", package, "--preset", "quick", "--runs", "3")["device"] == vulkan_device.id
+    )  # the first that takes it
 
 
 @pytest.mark.vulkan
