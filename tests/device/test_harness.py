@@ -153,15 +153,6 @@ def test_damaged_package_is_refused_before_the_device_sees_it(device, conv_path)
         measure(conv_path, device, runs=3)
 
 
-@pytest.mark.parametrize("count", [0, 1, 2, 5])
-def test_inputs_are_run_in_the_packages_batches(device, write, elementwise, count):
-    path = write(elementwise(batch=2))
-    inputs = np.random.default_rng(1).standard_normal((count, 4))
-    found = run_inputs(path, device, inputs)
-    assert found.shape == (count, 4)
-    np.testing.assert_allclose(found, 2 * inputs + np.array([1, 2, 3, 4]), rtol=1e-5, atol=1e-6)
-
-
 def test_inputs_of_another_shape_are_refused(device, conv_path):
     with pytest.raises(ValueError, match=r"inputs have shape \(1, 3, 6, 6\), the package takes \(N, 2, 6, 6\)"):
         run_inputs(conv_path, device, np.zeros((1, 3, 6, 6), np.float32))
