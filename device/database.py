@@ -10,16 +10,18 @@ import json
 import os
 import sqlite3
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import Final, Self
+from typing import Any, Final, Self
 
 from .cache import cache_folder
 from .harness import LatencyStats
 from .package_format import Package, PackageError, read_package
+from .quality import spread_of
 
-SCHEMA_VERSION: Final = 1
+SCHEMA_VERSION: Final = 2
 _SCHEMA: Final = """
 CREATE TABLE IF NOT EXISTS kernels (
     content TEXT NOT NULL, fingerprint TEXT NOT NULL, latency_us REAL NOT NULL, samples INTEGER NOT NULL,
@@ -28,7 +30,13 @@ CREATE TABLE IF NOT EXISTS packages (
     id INTEGER PRIMARY KEY, content TEXT NOT NULL, fingerprint TEXT NOT NULL, stats TEXT NOT NULL,
     measured_at REAL NOT NULL);
 CREATE INDEX IF NOT EXISTS packages_key ON packages (content, fingerprint, id);
+CREATE TABLE IF NOT EXISTS reference_times (
+    id INTEGER PRIMARY KEY, reference TEXT NOT NULL, fingerprint TEXT NOT NULL, latency_ms REAL NOT NULL);
+CREATE INDEX IF NOT EXISTS reference_times_key ON reference_times (reference, fingerprint, id);
 """
+_REMEMBERED: Final = 50
+_ENOUGH: Final = 5
+_UNCHECKED: Final = "measured by an earlier version, which did not look for noise and drift"
 
 
 class DatabaseError(RuntimeError):
@@ -76,7 +84,7 @@ class LatencyDatabase:
         try:
             self._connection = sqlite3.connect(self.path, timeout=30.0, isolation_level=None)
             version = self._connection.execute("PRAGMA user_version").fetchone()[0]
-            if version not in (0, SCHEMA_VERSION):
+            if not 0 <= version <= SCHEMA_VERSION:
                 self._connection.close()
                 raise DatabaseError(
                     f"latency database {self.path} has version {version}, this program reads {SCHEMA_VERSION}: "
@@ -84,8 +92,10 @@ class LatencyDatabase:
                 )
             self._connection.execute("PRAGMA journal_mode=WAL")
             self._connection.execute("PRAGMA synchronous=NORMAL")
-            self._connection.executescript(_SCHEMA + f"PRAGMA user_version = {SCHEMA_VERSION};")
-        except sqlite3.Error as error:
+            self._connection.executescript(_SCHEMA)
+            if version != SCHEMA_VERSION:
+                self._bring_up_to_date()
+        except (sqlite3.Error, ValueError, KeyError) as error:
             raise DatabaseError(
                 f"cannot use the latency database {self.path}: {error}; name another file with ACT_DATABASE"
             ) from error
@@ -101,6 +111,28 @@ class LatencyDatabase:
     def close(self) -> None:
         """Close the file."""
         self._connection.close()
+
+    def _bring_up_to_date(self) -> None:
+        """Rewrite the measurements of version 1; its kernels are as they are now."""
+        with self._transaction():
+            (version,) = self._connection.execute("PRAGMA user_version").fetchone()
+            if version == 1:
+                rows = self._connection.execute("SELECT id, stats FROM packages").fetchall()
+                changed = [(json.dumps(_from_version_1(json.loads(stats))), row) for row, stats in rows]
+                self._connection.executemany("UPDATE packages SET stats = ? WHERE id = ?", changed)
+            if version != SCHEMA_VERSION:  # another process may have done it meanwhile
+                self._connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        """All of the block, or nothing."""
+        self._connection.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+            self._connection.execute("COMMIT")
+        except BaseException:
+            self._connection.execute("ROLLBACK")
+            raise
 
     def get_kernel(self, content: str, fingerprint: str) -> float | None:
         """Microseconds of a kernel on a device; None where it was not measured."""
@@ -126,20 +158,39 @@ class LatencyDatabase:
         return [LatencyStats.from_dict(json.loads(row[0])) for row in rows]
 
     def put_end_to_end(self, package_path: Path | str, stats: LatencyStats) -> None:
-        """Keep a measurement of a package, and the times of its kernels where it was profiled."""
+        """Keep a measurement of a package, and the times of its kernels where it was profiled.
+
+        A flagged one is kept with its flags, and says nothing about kernels.
+        """
         content = _file_hash(Path(package_path))
         package = read_package(package_path)
-        self._connection.execute("BEGIN IMMEDIATE")
-        try:
+        with self._transaction():
             self._connection.execute(
                 "INSERT INTO packages (content, fingerprint, stats, measured_at) VALUES (?, ?, ?, ?)",
                 (content, stats.fingerprint, json.dumps(stats.to_dict()), time.time()),
             )
-            self._put_steps(package, stats.fingerprint, stats.per_kernel_us)
-            self._connection.execute("COMMIT")
-        except BaseException:
-            self._connection.execute("ROLLBACK")
-            raise
+            if not stats.flags:
+                self._put_steps(package, stats.fingerprint, stats.per_kernel_us)
+            if "noisy" not in stats.flags:
+                self._put_reference(stats)
+
+    def usual_reference_ms(self, reference: str, fingerprint: str) -> float | None:
+        """What a reference package takes on a device when nothing holds it back: the lower quartile of its last times.
+
+        None until there are enough of them to know.
+        """
+        query = (
+            "SELECT latency_ms FROM reference_times WHERE reference = ? AND fingerprint = ? ORDER BY id DESC LIMIT ?"
+        )
+        values = [float(row[0]) for row in self._connection.execute(query, (reference, fingerprint, _REMEMBERED))]
+        return sorted(values)[len(values) // 4] if len(values) >= _ENOUGH else None
+
+    def _put_reference(self, stats: LatencyStats) -> None:
+        if stats.reference_ms:
+            values = (stats.reference, stats.fingerprint, sum(stats.reference_ms) / len(stats.reference_ms))
+            self._connection.execute(
+                "INSERT INTO reference_times (reference, fingerprint, latency_ms) VALUES (?, ?, ?)", values
+            )
 
     def _put_steps(self, package: Package, fingerprint: str, times_us: Sequence[float]) -> None:
         """Equal steps of one package share a row: their mean."""
@@ -148,6 +199,25 @@ class LatencyDatabase:
             found.setdefault(kernel_key(package, index), []).append(latency_us)
         for content, values in found.items():
             self.put_kernel(content, fingerprint, sum(values) / len(values), samples=len(values))
+
+
+def _from_version_1(values: dict[str, Any]) -> dict[str, Any]:
+    """A measurement of version 1 with the fields that came with version 2."""
+    spread = spread_of(values["samples_ms"])
+    return {
+        **values,
+        "backend": values["device"].partition(":")[0] if not values["device"].startswith("adb:") else "opencl",
+        "headline": "p50",
+        **{name: getattr(spread, name) for name in ("minimum", "mad", "outliers")},
+        "flags": {"unchecked": _UNCHECKED},
+        "warmup_runs": 0,
+        "warmup_ms": 0.0,
+        "reference": "",
+        "reference_ms": [],
+        "drift": None,
+        "other_cores": None,
+        "attempts": 1,
+    }
 
 
 def _file_hash(path: Path) -> str:

@@ -13,7 +13,7 @@ import os
 import platform
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -82,8 +82,11 @@ class LibraryReport:
     problem: str | None = None
 
 
-def probe_libraries() -> list[LibraryReport]:
+def probe_libraries(backend: str | None = None) -> list[LibraryReport]:
     """Ask every library for its devices; one that two of them find is kept with the first.
+
+    Args:
+        backend: Only its libraries; by default all.
 
     Raises:
         RunnerBuildError: If the runner cannot be built.
@@ -92,6 +95,8 @@ def probe_libraries() -> list[LibraryReport]:
     reports: list[LibraryReport] = []
     known: set[str] = set()
     for library in find_libraries():
+        if backend not in (None, library.backend):
+            continue
         environment = _environment(library.environment)
         try:
             command = ["devices", library.backend]
@@ -117,8 +122,7 @@ def list_local_devices(backend: str | None = None) -> list[LocalDeviceInfo]:
     Raises:
         RunnerBuildError: If the runner cannot be built.
     """
-    found = [device for report in probe_libraries() for device in report.devices]
-    return [device for device in found if backend in (None, device.backend)]
+    return [device for report in probe_libraries(backend) for device in report.devices]
 
 
 def _environment(changes: Mapping[str, str]) -> dict[str, str]:
@@ -146,6 +150,15 @@ def _cpu_model() -> str:
     return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "")
 
 
+def _highest(folder: str, pattern: str) -> float | None:
+    """The largest number in some of the kernel's files, which count in thousandths."""
+    values = []
+    for path in Path(folder).glob(pattern):
+        with suppress(OSError, ValueError):
+            values.append(int(path.read_text()) / 1000)
+    return max(values, default=None)
+
+
 class LocalDevice:
     """A device of this machine; every call is a process, so that a driver's crash is an error and not the end."""
 
@@ -169,10 +182,12 @@ class LocalDevice:
 
     def time(self, package: Path, options: TimingOptions) -> RawTiming:
         """Verify, then measure single inferences, back-to-back ones, and each step's device time."""
-        timeout_s = _BUILD_TIMEOUT_S + 10 * options.max_seconds
+        reference = None if options.reference is None else str(options.reference)
+        arguments = timing_arguments(options, reference=reference)
         with self._alone():
-            result = self._call("time", package, *timing_arguments(options), timeout_s=timeout_s)
-        return raw_timing(result)
+            before = self.state()
+            result = self._call("time", package, *arguments, timeout_s=_BUILD_TIMEOUT_S + options.longest_s)
+            return raw_timing(result, before=before, after=self.state())
 
     def run(self, package: Path, inputs: NDArray[np.float32], output_values: int) -> NDArray[np.float32]:
         """Run each row of ``inputs`` through the package."""
@@ -188,8 +203,13 @@ class LocalDevice:
         return values.reshape(len(inputs), output_values)
 
     def state(self) -> dict[str, Any]:
-        """Load average of the last minute and the number of cores."""
-        return {"load_average": round(os.getloadavg()[0], 2), "cores": os.cpu_count() or 1}
+        """Load average of the last minute, cores, and the processor's clock and temperature; None where not told."""
+        return {
+            "load_average": round(os.getloadavg()[0], 2),
+            "cores": os.cpu_count() or 1,
+            "cpu_mhz": _highest("/sys/devices/system/cpu", "cpu[0-9]*/cpufreq/scaling_cur_freq"),
+            "temperature_c": _highest("/sys/class/thermal", "thermal_zone*/temp"),
+        }
 
     @contextmanager
     def _alone(self) -> Iterator[None]:

@@ -105,23 +105,31 @@ def raise_failure(result: Mapping[str, Any]) -> None:
     raise DeviceError(f"the runner failed ({status}): {message}")
 
 
-def timing_arguments(options: TimingOptions) -> list[str]:
-    """The arguments of ``time`` for some options."""
+def timing_arguments(options: TimingOptions, *, reference: str | None = None) -> list[str]:
+    """The arguments of ``time`` for some options.
+
+    Args:
+        options: How often to measure.
+        reference: Where the reference package lies for the runner, if there is one.
+    """
     values = {
         "--tolerance": options.tolerance,
         "--warmup": options.warmup,
         "--warmup-ms": options.warmup_ms,
+        "--max-warmup-ms": options.max_warmup_ms,
         "--runs": options.runs,
+        "--min-seconds": options.min_seconds,
         "--bursts": options.bursts,
         "--burst-runs": options.burst_runs,
         "--profile": options.profile_runs,
         "--max-seconds": options.max_seconds,
     }
-    return [text for name, value in values.items() for text in (name, repr(value))]
+    arguments = [text for name, value in values.items() for text in (name, repr(value))]
+    return arguments if reference is None else [*arguments, "--reference", reference]
 
 
-def raw_timing(result: Mapping[str, Any]) -> RawTiming:
-    """The samples in the result of ``time``."""
+def raw_timing(result: Mapping[str, Any], *, before: dict[str, Any], after: dict[str, Any]) -> RawTiming:
+    """The samples in the result of ``time``, with the device's state ``before`` and ``after``."""
     return RawTiming(
         single_ms=tuple(result["single_ms"]),
         burst_ms=tuple(result.get("burst_ms", ())),
@@ -129,6 +137,16 @@ def raw_timing(result: Mapping[str, Any]) -> RawTiming:
         verified_error=float(result["verified_error"]),
         build_ms=float(result["build_ms"]),
         memory_bytes=result["arena_bytes"] + result["weight_bytes"],
+        warmup_runs=result["warmup_runs"],
+        warmup_ms=float(result["warmup_ms"]),
+        is_stable=result["is_stable"],
+        timed_s=float(result["timed_s"]),
+        other_cpu_s=result.get("other_cpu_s"),
+        reference_before_ms=tuple(result.get("reference_before_ms", ())),
+        reference_after_ms=tuple(result.get("reference_after_ms", ())),
+        reference_problem=str(result.get("reference_problem", "")),
+        reference_s=float(result["reference_ms"]) / 1000,
+        state={"before": before, "after": after},
     )
 
 

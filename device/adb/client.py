@@ -182,6 +182,18 @@ class AdbClient:
         finally:
             part.unlink(missing_ok=True)
 
+    def features(self) -> set[str]:
+        """What the phone's adbd can do, in adb's words, such as ``shell_v2``.
+
+        Raises:
+            PhoneError: If the phone does not answer.
+        """
+        call = ["-s", self.serial, "features"]
+        ended = _call(self.adb, call, serial=self.serial, timeout_s=self._timeout_s)
+        if ended.code != 0:
+            raise classify_failure(self.serial, ended.code, ended.errors.decode(errors="replace"))
+        return set(ended.output.decode(errors="replace").split())
+
     def remove(self, path: str) -> None:
         """Remove a file or folder of the phone, if it is there."""
         self.script('rm -rf -- "$1"', path)

@@ -17,7 +17,7 @@ from ..runner import device_fields, raw_timing, timing_arguments
 from .client import AdbClient
 from .failures import Patience, PhoneError, UnusablePhoneError, follow_policy
 from .lock import lock_phone
-from .phone import PhoneInfo, PhoneProperties, check_state, describe_phone, read_state
+from .phone import PhoneInfo, PhoneProperties, PhoneState, check_state, describe_phone, read_state
 from .runner import PhoneRunner, runner_for
 
 Result = TypeVar("Result")
@@ -60,6 +60,11 @@ class AdbDevice:
         return self._id
 
     @property
+    def client(self) -> AdbClient:
+        """How it is reached."""
+        return self._client
+
+    @property
     def info(self) -> PhoneInfo:
         """The phone's GPU; the first use runs the runner there.
 
@@ -92,15 +97,20 @@ class AdbDevice:
         """
 
         def work(runner: PhoneRunner) -> RawTiming:
-            check_state(self._client.serial, read_state(self._client))
-            arguments = timing_arguments(options)
-            result = runner.call("time", *arguments, extra_s=10 * options.max_seconds)
-            after = read_state(self._client)
-            # That the GPU was busy just now is our own doing.
-            check_state(self._client.serial, replace(after, gpu_busy_percent=None))
-            return raw_timing(self._check_driver(result))
+            before = self._ready_state()
+            reference = runner.place_of(options.reference) if options.reference is not None else None
+            arguments = timing_arguments(options, reference=reference)
+            result = self._check_driver(runner.call("time", *arguments, extra_s=options.longest_s))
+            after = self._ready_state(after_run=True)
+            return raw_timing(result, before=before.to_dict(), after=after.to_dict())
 
-        return self._on_gpu(package, work)
+        return self._on_gpu(package, work, extra=() if options.reference is None else (options.reference,))
+
+    def _ready_state(self, *, after_run: bool = False) -> PhoneState:
+        """Its state, if it may be timed in it; after a run of ours, the GPU's load says nothing."""
+        state = read_state(self._client)
+        check_state(self._client.serial, replace(state, gpu_busy_percent=None) if after_run else state)
+        return state
 
     def run(self, package: Path, inputs: NDArray[np.float32], output_values: int) -> NDArray[np.float32]:
         """Run each row of ``inputs`` through the package."""
@@ -130,10 +140,10 @@ class AdbDevice:
             raise DeviceError(f"{self.id} had driver {known.driver}, now {found}: list the devices again")
         return result
 
-    def _on_gpu(self, package: Path, work: Callable[[PhoneRunner], Result]) -> Result:
-        """Do something with a package when it is known how the runner finds the phone's GPU."""
+    def _on_gpu(self, package: Path, work: Callable[[PhoneRunner], Result], *, extra: tuple[Path, ...] = ()) -> Result:
+        """Do something with a package (and more) when it is known how the runner finds the phone's GPU."""
         _ = self.info
-        return self._guarded(self._runner(self._environment, package), work)
+        return self._guarded(self._runner(self._environment, package, *extra), work)
 
     def _guarded(self, runner: PhoneRunner, work: Callable[[PhoneRunner], Result]) -> Result:
         """Do something with the phone for ourselves, as often as the policies say."""
@@ -153,6 +163,23 @@ class AdbDevice:
         with lock_phone(self.id):
             return follow_policy(serial, attempt, patience=self._patience, sleep=self._sleep)
 
+    def describe_backend(self, backend: Backend) -> dict[str, Any]:
+        """What the runner says of the GPU as one backend shows it.
+
+        Raises:
+            NoDeviceError: If the phone has no library for it; the message names each attempt.
+            DeviceError: If the phone failed.
+        """
+        problem: NoDeviceError | None = None
+        for environment in _ENVIRONMENTS:
+            try:
+                devices = self._guarded(self._runner(environment), lambda runner: runner.devices(backend))
+                return devices[0]
+            except NoDeviceError as error:
+                problem = problem or error
+        assert problem is not None
+        raise problem
+
     def _describe(self) -> PhoneInfo:
         """Ask the runner for the phone's GPU, with the first variables that let it find one."""
         problems: list[str] = []
@@ -167,10 +194,10 @@ class AdbDevice:
             + "\n".join(dict.fromkeys(problems))
         )
 
-    def _runner(self, environment: dict[str, str], package: Path | None = None) -> PhoneRunner:
+    def _runner(self, environment: dict[str, str], *packages: Path) -> PhoneRunner:
         program = runner_for(self.properties)
         return PhoneRunner(
-            self._client, program, package=package, environment=environment, timeout_s=self._run_timeout_s
+            self._client, program, packages=packages, environment=environment, timeout_s=self._run_timeout_s
         )
 
 

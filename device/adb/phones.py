@@ -150,8 +150,15 @@ def parse_phone_id(device_id: str) -> tuple[str, AdbServer | None]:
     """
     serial, at, server = device_id.partition(":")[2].partition("@")
     if not serial:
-        raise DeviceError(f"device {device_id!r} names no phone: adb:SERIAL or adb:all (see 'act devices list')")
+        known = "" if at else f"; {_choices()}"
+        raise DeviceError(f"device {device_id!r} names no phone: adb:SERIAL or adb:all (see 'act devices list'){known}")
     return serial, AdbServer.parse(server) if at else None
+
+
+def _choices() -> str:
+    """The phones that may be named, or how to attach one."""
+    names = [f"adb:{phone.serial}" for phone in list_attached(find_adb())]
+    return f"attached: {', '.join(names)}" if names else _NO_PHONE
 
 
 def _named(serial: str, attached: list[AttachedPhone]) -> AttachedPhone:

@@ -98,7 +98,7 @@ def find_adb(server: AdbServer | None = None) -> AdbProgram:
     for path in places:
         found = _read_version(path)
         if found is None:
-            refused.append(f"{path} does not say its version")
+            refused.append(f"{path} {'does not say its version' if path.exists() else 'is not there'}")
         elif found[0] < MINIMUM_VERSION:
             refused.append(f"{path} has version 1.0.{found[0]}, needed is 1.0.{MINIMUM_VERSION} or newer")
         else:

@@ -9,6 +9,7 @@ import hashlib
 import os
 import secrets
 import signal
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -80,7 +81,7 @@ class PhoneRunner:
     Args:
         client: The phone.
         runner: The program here.
-        package: What it is to run.
+        packages: What it is to run, and what else it is to find there.
         environment: Variables that it needs there.
         timeout_s: Time for a command, beyond what the command itself is asked to take.
     """
@@ -90,16 +91,21 @@ class PhoneRunner:
         client: AdbClient,
         runner: Path,
         *,
-        package: Path | None = None,
+        packages: Sequence[Path] = (),
         environment: dict[str, str] | None = None,
         timeout_s: float,
     ) -> None:
         self._client, self._timeout_s, self._environment = client, timeout_s, environment or {}
-        self._files = {_cached_name(runner, "runner"): runner}
-        if package is not None:
-            self._files[_cached_name(package, "package")] = package
-        self._program, *self._package = (f"{FOLDER}/{name}" for name in self._files)
+        self._program = f"{FOLDER}/{_cached_name(runner, 'runner')}"
+        self._places = {package: f"{FOLDER}/{_cached_name(package, 'package')}" for package in packages}
+        self._package = list(self._places.values())[:1]
+        files = {self._program: runner, **{place: package for package, place in self._places.items()}}
+        self._files = {Path(place).name: file for place, file in files.items()}
         self._present: set[str] = set()
+
+    def place_of(self, package: Path) -> str:
+        """Where one of the packages lies on the phone."""
+        return self._places[package]
 
     def prepare(self) -> str:
         """Tidy up, see what is there already, and return the phone's boot id, empty if it does not tell.

@@ -3,10 +3,9 @@
  *   RESULT <nonce> <length of json> <crc32 of json, hexadecimal> <json>
  *
  * printed for failures too, with {"status": ..., "message": ...}; the exit code is the act_status. */
-#include "act_internal.h"
+#include "runner.h"
 
 #include <math.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -17,118 +16,52 @@ static const char usage[] =
     "  --device ID      as `act-runner devices` lists them, of the package's backend (the first one)\n"
     "  --nonce TEXT     letters and digits that the result line repeats (0)\n"
     "  --tolerance X    largest relative error of the verification (0.001)\n"
-    "  --warmup N, --warmup-ms X, --runs N, --bursts N, --burst-runs N, --profile N, --max-seconds X   for `time`\n"
+    "  --warmup N, --warmup-ms X, --max-warmup-ms X, --runs N, --min-seconds X, --bursts N, --burst-runs N,\n"
+    "  --profile N, --max-seconds X   for `time`; --reference PACKAGE is timed before and after\n"
     "  --input FILE     float32 inputs, one after another; --output FILE gets the outputs\n";
 
 typedef struct {
-  const char *command, *package, *backend, *device, *nonce, *input, *output;
+  const char *command, *package, *backend, *device, *nonce, *input, *output, *reference;
   double tolerance;
   act_timing_options timing;
 } options_t;
 
-/* A growing text; `failed` when memory ran out. */
-typedef struct {
-  char *text;
-  size_t length, capacity;
-  int failed;
-} json_t;
-
-#if defined(__GNUC__)
-__attribute__((format(printf, 2, 3)))
-#endif
-static void add(json_t *json, const char *format, ...) {
-  va_list arguments;
-  va_start(arguments, format);
-  int needed = vsnprintf(NULL, 0, format, arguments);
-  va_end(arguments);
-  if (needed < 0 || json->failed) {
-    json->failed = 1;
-    return;
-  }
-  size_t length = json->length + (size_t)needed;
-  if (length + 1 > json->capacity) {
-    size_t capacity = 2 * length + 1024;
-    char *text = realloc(json->text, capacity);
-    if (text == NULL) {
-      json->failed = 1;
-      return;
-    }
-    json->text = text;
-    json->capacity = capacity;
-  }
-  va_start(arguments, format);
-  vsnprintf(json->text + json->length, json->capacity - json->length, format, arguments);
-  va_end(arguments);
-  json->length = length;
-}
-
-/* Quotes a text; drivers and build logs are not trusted to be UTF-8. */
-static void add_text(json_t *json, const char *text) {
-  add(json, "\"");
-  for (const unsigned char *c = (const unsigned char *)text; *c != 0; c++) {
-    if (*c == '"' || *c == '\\') add(json, "\\%c", *c);
-    else if (*c < 0x20) add(json, "\\u%04x", *c);
-    else if (*c < 0x7f) add(json, "%c", *c);
-    else add(json, "?");
-  }
-  add(json, "\"");
-}
-
-static void add_number(json_t *json, double value) {
-  if (isfinite(value)) add(json, "%.9g", value);
-  else add(json, "null");
-}
-
-static void add_numbers(json_t *json, const char *key, const double *values, size_t count) {
-  add(json, ", \"%s\": [", key);
-  for (size_t i = 0; i < count; i++) {
-    if (i > 0) add(json, ", ");
-    add_number(json, values[i]);
-  }
-  add(json, "]");
-}
-
-static void add_field(json_t *json, const char *key, const char *text) {
-  add(json, ", \"%s\": ", key);
-  add_text(json, text);
-}
-
-static void add_device(json_t *json, const act_device_info *info) {
-  add(json, "{\"id\": ");
-  add_text(json, info->id);
-  add_field(json, "platform", info->platform);
-  add_field(json, "platform_version", info->platform_version);
-  add_field(json, "name", info->name);
-  add_field(json, "vendor", info->vendor);
-  add_field(json, "version", info->version);
-  add_field(json, "driver", info->driver);
-  add_field(json, "type", info->type);
-  add(json, ", \"compute_units\": %u, \"global_memory_bytes\": %llu, \"max_allocation_bytes\": %llu",
+static void add_device(runner_json *json, const act_device_info *info) {
+  runner_add(json, "{\"id\": ");
+  runner_add_text(json, info->id);
+  runner_add_field(json, "platform", info->platform);
+  runner_add_field(json, "platform_version", info->platform_version);
+  runner_add_field(json, "name", info->name);
+  runner_add_field(json, "vendor", info->vendor);
+  runner_add_field(json, "version", info->version);
+  runner_add_field(json, "driver", info->driver);
+  runner_add_field(json, "type", info->type);
+  runner_add(json, ", \"compute_units\": %u, \"global_memory_bytes\": %llu, \"max_allocation_bytes\": %llu",
       info->compute_units, (unsigned long long)info->global_memory_bytes,
       (unsigned long long)info->max_allocation_bytes);
-  add(json, ", \"local_memory_bytes\": %llu, \"max_work_group_size\": %llu, \"base_alignment_bytes\": %u",
+  runner_add(json, ", \"local_memory_bytes\": %llu, \"max_work_group_size\": %llu, \"base_alignment_bytes\": %u",
       (unsigned long long)info->local_memory_bytes, (unsigned long long)info->max_work_group_size,
       info->base_alignment_bytes);
-  add(json, ", \"has_fp16\": %s}", info->has_fp16 ? "true" : "false");
+  runner_add(json, ", \"has_fp16\": %s}", info->has_fp16 ? "true" : "false");
 }
 
-static act_status list_devices(const char *backend, json_t *json, act_error *error) {
+static act_status list_devices(const char *backend, runner_json *json, act_error *error) {
   act_device_info *devices;
   size_t count;
   act_status status = act_device_list(backend, &devices, &count, error);
   if (status != ACT_OK) return status;
-  add(json, ", \"devices\": [");
+  runner_add(json, ", \"devices\": [");
   for (size_t i = 0; i < count; i++) {
-    if (i > 0) add(json, ", ");
+    if (i > 0) runner_add(json, ", ");
     add_device(json, &devices[i]);
   }
-  add(json, "]");
+  runner_add(json, "]");
   free(devices);
   return ACT_OK;
 }
 
 /* Runs every input of the file; the outputs go to a temporary name that is then renamed. */
-static act_status run_file(act_session *session, const act_package *package, const options_t *options, json_t *json,
+static act_status run_file(act_session *session, const act_package *package, const options_t *options, runner_json *json,
                            act_error *error) {
   size_t input_bytes = act_package_input_bytes(package), output_bytes = act_package_output_bytes(package), runs = 0;
   size_t name_size = strlen(options->output) + sizeof ".part";
@@ -162,53 +95,40 @@ static act_status run_file(act_session *session, const act_package *package, con
   if (to != NULL && status == ACT_OK && rename(name, options->output) != 0)
     status = act_fail(error, ACT_ERROR_FILE, "cannot rename %s to %s", name, options->output);
   if (to != NULL && status != ACT_OK) remove(name);
-  add(json, ", \"runs\": %zu", runs);
+  runner_add(json, ", \"runs\": %zu", runs);
   free(name);
   free(input);
   free(output);
   return status;
 }
 
-static act_status time_session(act_session *session, const options_t *options, json_t *json, act_error *error) {
-  act_timing timing;
-  act_status status = act_session_time(session, &options->timing, &timing, error);
-  if (status != ACT_OK) return status;
-  add_numbers(json, "single_ms", timing.single_ms, timing.single_count);
-  add_numbers(json, "burst_ms", timing.burst_ms, timing.burst_count);
-  add_numbers(json, "step_us", timing.step_us, timing.step_count);
-  add(json, ", \"burst_runs\": %u", options->timing.burst_runs);
-  act_timing_free(&timing);
-  return ACT_OK;
-}
-
-static act_status use_device(const act_package *package, const options_t *options, json_t *json, act_error *error) {
+static act_status use_device(const act_package *package, const options_t *options, runner_json *json, act_error *error) {
   act_session *session;
   act_status status = act_session_create(package, options->device, &session, error);
   if (status != ACT_OK) return status;
-  add(json, ", \"device\": ");
+  runner_add(json, ", \"device\": ");
   add_device(json, act_session_device(session));
-  add(json, ", \"build_ms\": ");
-  add_number(json, act_session_build_ms(session));
+  runner_add_value(json, "build_ms", act_session_build_ms(session));
   if (strcmp(options->command, "run") == 0) {
     status = run_file(session, package, options, json, error);
   } else {
     double relative_error = 0;
     status = act_session_verify(session, options->tolerance, &relative_error, error);
-    add(json, ", \"verified_error\": ");
-    add_number(json, relative_error);
-    if (status == ACT_OK && strcmp(options->command, "time") == 0) status = time_session(session, options, json, error);
+    runner_add_value(json, "verified_error", relative_error);
+    if (status == ACT_OK && strcmp(options->command, "time") == 0)
+      status = runner_time(session, &options->timing, options->reference, json, error);
   }
   act_session_free(session);
   return status;
 }
 
-static act_status use_package(const options_t *options, json_t *json, act_error *error) {
+static act_status use_package(const options_t *options, runner_json *json, act_error *error) {
   act_package *package;
   act_status status = act_package_load(options->package, &package, error);
   if (status != ACT_OK) return status;
-  add_field(json, "backend", act_package_backend(package));
-  add_field(json, "target", act_package_target(package));
-  add(json, ", \"steps\": %zu, \"arena_bytes\": %llu, \"weight_bytes\": %llu", act_package_step_count(package),
+  runner_add_field(json, "backend", act_package_backend(package));
+  runner_add_field(json, "target", act_package_target(package));
+  runner_add(json, ", \"steps\": %zu, \"arena_bytes\": %llu, \"weight_bytes\": %llu", act_package_step_count(package),
       (unsigned long long)act_package_arena_bytes(package), (unsigned long long)act_package_weight_bytes(package));
   if (strcmp(options->command, "check") != 0) status = use_device(package, options, json, error);
   act_package_free(package);
@@ -242,6 +162,9 @@ static int parse_option(const char *name, const char *value, options_t *options)
   if (strcmp(name, "--tolerance") == 0) return parse_real(value, &options->tolerance);
   if (strcmp(name, "--warmup") == 0) return parse_count(value, &timing->warmup_runs);
   if (strcmp(name, "--warmup-ms") == 0) return parse_real(value, &timing->warmup_ms);
+  if (strcmp(name, "--max-warmup-ms") == 0) return parse_real(value, &timing->max_warmup_ms);
+  if (strcmp(name, "--min-seconds") == 0) return parse_real(value, &timing->min_seconds);
+  if (strcmp(name, "--reference") == 0) return (options->reference = value) != NULL;
   if (strcmp(name, "--runs") == 0) return parse_count(value, &timing->single_runs);
   if (strcmp(name, "--bursts") == 0) return parse_count(value, &timing->bursts);
   if (strcmp(name, "--burst-runs") == 0) return parse_count(value, &timing->burst_runs) && timing->burst_runs > 0;
@@ -288,23 +211,23 @@ static const char *status_name(act_status status) {
 
 int main(int count, char **values) {
   options_t options = {.nonce = "0", .tolerance = 1e-3};
-  options.timing = (act_timing_options){.warmup_runs = 10, .warmup_ms = 500, .single_runs = 100, .bursts = 10,
-                                        .burst_runs = 10, .profile_runs = 10, .max_seconds = 10};
+  options.timing = (act_timing_options){.warmup_runs = 10, .warmup_ms = 500, .max_warmup_ms = 2000, .single_runs = 100,
+                                        .bursts = 10, .burst_runs = 10, .profile_runs = 10, .max_seconds = 10};
   if (!parse_options(count, values, &options)) {
     fputs(usage, stderr);
     return ACT_ERROR_USAGE;
   }
   act_error error = {ACT_OK, ""};
-  json_t json = {0}, fields = {0};
+  runner_json json = {0}, fields = {0};
   act_status status = options.package != NULL ? use_package(&options, &fields, &error)
                                                : list_devices(options.backend, &fields, &error);
-  add(&json, "{\"status\": \"%s\"", status_name(status));
+  runner_add(&json, "{\"status\": \"%s\"", status_name(status));
   if (status != ACT_OK) {
-    add_field(&json, "message", error.message);
+    runner_add_field(&json, "message", error.message);
     fprintf(stderr, "act-runner: %s\n", error.message);
   }
-  if (fields.length > 0) add(&json, "%s", fields.text);
-  add(&json, "}");
+  if (fields.length > 0) runner_add(&json, "%s", fields.text);
+  runner_add(&json, "}");
   if (json.failed || fields.failed) {
     fputs("act-runner: out of memory\n", stderr);
     return ACT_ERROR_MEMORY;

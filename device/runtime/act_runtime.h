@@ -97,9 +97,11 @@ act_status act_session_run(act_session *session, const float *input, size_t inpu
 act_status act_session_verify(act_session *session, double tolerance, double *relative_error, act_error *error);
 
 typedef struct {
-  uint32_t warmup_runs; /* at least this many and at least warmup_ms */
+  uint32_t warmup_runs; /* at least this many, and at least warmup_ms */
   double warmup_ms;
-  uint32_t single_runs;  /* samples of: enqueue one inference, wait for it */
+  double max_warmup_ms;  /* beyond both, until this long for as long as the times are not stable */
+  uint32_t single_runs;  /* samples of: enqueue one inference, wait for it; at most 1,048,576 */
+  double min_seconds;    /* of single inferences: go on beyond single_runs for so long */
   uint32_t bursts;       /* samples of: enqueue burst_runs inferences, wait for all, divide */
   uint32_t burst_runs;
   uint32_t profile_runs; /* passes with device timestamps, apart from the wall-clock ones */
@@ -107,7 +109,10 @@ typedef struct {
 } act_timing_options;
 
 /* Times on the host's monotonic clock, from the first enqueue to the end of the last kernel: input and output stay on the
- * device. step_us: median device time of each step, none where the device has no clock. Freed with act_timing_free. */
+ * device. step_us: median device time of each step, none where the device has no clock. Freed with act_timing_free.
+ *
+ * The warm-up runs in windows of 50 ms (and three inferences at least). It is stable when the median of a window is
+ * within 3 % of that of the window before. */
 typedef struct {
   double *single_ms;
   size_t single_count;
@@ -115,6 +120,9 @@ typedef struct {
   size_t burst_count;
   double *step_us;
   size_t step_count;
+  size_t warmup_count;
+  double warmup_ms;
+  int is_stable; /* 0 as well where max_warmup_ms left no time to find out */
 } act_timing;
 
 act_status act_session_time(act_session *session, const act_timing_options *options, act_timing *timing,

@@ -21,7 +21,7 @@ from typing import Final, Literal
 from ..cache import cache_folder
 from ..errors import RunnerBuildError
 from ..package_format import c_header
-from .build import HEADER_PATH, RUNNER_SOURCE, runtime_sources, version_script
+from .build import HEADER_PATH, RUNNER_SOURCES, runtime_sources, version_script
 
 ANDROID_ABIS: Final = {"arm64-v8a": "aarch64", "x86_64": "x86_64"}
 """Processor of each ABI, in the compilers' words."""
@@ -196,7 +196,7 @@ def _build_with_ndk(build: AndroidBuild, folder: Path) -> None:
     link = [f"-Wl,{','.join(_LINK)}", "-ldl", "-lm"]
     common = [str(compiler), *_FLAGS, "-I", str(folder)]
     sources = [str(path) for path in runtime_sources()]
-    _call([*common, "-pie", *sources, str(RUNNER_SOURCE), "-o", str(folder / build.runner.name), *link])
+    _call([*common, "-pie", *sources, *map(str, RUNNER_SOURCES), "-o", str(folder / build.runner.name), *link])
     shared = ["-shared", f"-Wl,-soname,{build.library.name}", f"-Wl,--version-script,{folder / 'exports.map'}"]
     _call([*common, *shared, *sources, "-o", str(folder / build.library.name), *link])
 
@@ -215,14 +215,14 @@ def _build_with_zig(build: AndroidBuild, folder: Path) -> None:
         str(folder),
     ]
     objects = {}
-    for source in [*runtime_sources(), RUNNER_SOURCE, _START]:
+    for source in [*runtime_sources(), *RUNNER_SOURCES, _START]:
         objects[source] = str(folder / f"{source.stem}.o")
         language = [] if source.suffix == ".c" else ["-Wno-unused-command-line-argument"]
         _call([*compile_one, *language, "-c", str(source), "-o", objects[source]], environment)
     stubs = [_stub(name, compile_one, zig, folder, environment) for name in _BIONIC]
     library_objects = [objects[source] for source in runtime_sources()]
     linker = [*zig, "ld.lld", *_LINK]
-    program = ["-pie", "--dynamic-linker=/system/bin/linker64", objects[_START], objects[RUNNER_SOURCE]]
+    program = ["-pie", "--dynamic-linker=/system/bin/linker64", *(objects[path] for path in (_START, *RUNNER_SOURCES))]
     _call([*linker, *program, *library_objects, *stubs, "-o", str(folder / build.runner.name)], environment)
     shared = ["-shared", "-soname", build.library.name, "--no-undefined", f"--version-script={folder / 'exports.map'}"]
     _call([*linker, *shared, "-o", str(folder / build.library.name), *library_objects, *stubs], environment)

@@ -24,12 +24,13 @@ _TIMEOUT_S: Final = 120
 _FOLDER: Final = Path(__file__).parent
 HEADER_PATH: Final = _FOLDER / "act_runtime.h"
 """What a program includes to use the library."""
-RUNNER_SOURCE: Final = _FOLDER / "act_runner.c"
+RUNNER_SOURCES: Final = tuple(_FOLDER / name for name in ("act_runner.c", "runner_json.c", "runner_time.c"))
+"""The C files of ``act-runner`` itself, which come beside those of the library."""
 
 
 def runtime_sources() -> list[Path]:
     """The C files of the library, and of no program."""
-    return [path for path in sorted(_FOLDER.glob("act_*.c")) if path != RUNNER_SOURCE]
+    return [path for path in sorted(_FOLDER.glob("act_*.c")) if path not in RUNNER_SOURCES]
 
 
 def version_script() -> str:
@@ -47,7 +48,7 @@ def build_runner(*, extra_flags: Sequence[str] = ()) -> Path:
     Raises:
         RunnerBuildError: If this is not Linux, there is no C compiler, or it refuses the sources.
     """
-    return _build("act-runner", [*runtime_sources(), RUNNER_SOURCE], extra_flags)
+    return _build("act-runner", [*runtime_sources(), *RUNNER_SOURCES], extra_flags)
 
 
 def build_library() -> Path:

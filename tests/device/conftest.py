@@ -212,6 +212,12 @@ def glsl_to_spirv(text):
 
 
 @pytest.fixture
+def glsl():
+    """Compiles GLSL."""
+    return glsl_to_spirv
+
+
+@pytest.fixture
 def vulkan_elementwise():
     """Like `elementwise`, in SPIR-V."""
 

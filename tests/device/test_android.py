@@ -282,8 +282,10 @@ def test_the_command_builds_and_copies(ndk, own_cache, tmp_path, capsys):
     names = {path.name for path in (out / "arm64-v8a").iterdir()}
     assert names == {"act-runner", "libact_runtime.so", "act_runtime.h"}
     assert main(["devices", "build-runner", "--abi", "mips"]) == 2
-    assert main(["devices", "build-runner", "--abi", "x86_64", "--ndk", str(tmp_path)]) == 3
+    assert main(["devices", "build-runner", "--abi", "x86_64", "--ndk", str(tmp_path)]) == 2
     assert "unpacked NDK" in capsys.readouterr().err
+    assert main(["devices", "build-runner", "--ndk", str(ndk)]) == 2
+    assert "add --abi arm64-v8a" in capsys.readouterr().err
 
 
 def test_doctor_says_what_builds_for_phones(ndk, own_cache, monkeypatch, tmp_path):

@@ -1,4 +1,5 @@
 import dataclasses
+import json
 import sqlite3
 import threading
 
@@ -7,6 +8,11 @@ from act.device.database import DatabaseError, LatencyDatabase, default_path, ke
 from act.device.harness import LatencyStats
 from act.device.package_format import PackageError
 
+OF_VERSION_1 = {
+    *("kind", "device", "device_name", "fingerprint", "batch", "precision", "p50", "p90", "mean", "samples_ms"),
+    *("burst_p50", "burst_ms", "per_kernel_us", "verified_error", "build_ms", "memory_bytes", "state"),
+}
+
 
 @pytest.fixture
 def stats():
@@ -14,11 +20,16 @@ def stats():
         device="opencl:0",
         device_name="cpu",
         fingerprint="f1",
+        backend="opencl",
         batch=1,
         precision="fp32",
+        headline="p50",
         p50=1.0,
         p90=2.0,
         mean=1.2,
+        minimum=1.0,
+        mad=0.5,
+        outliers=0,
         samples_ms=(1.0, 2.0),
         burst_p50=0.9,
         burst_ms=(0.9,),
@@ -26,6 +37,13 @@ def stats():
         verified_error=1e-7,
         build_ms=3.0,
         memory_bytes=100,
+        flags={},
+        warmup_runs=10,
+        warmup_ms=200.0,
+        reference="reference-opencl-0",
+        reference_ms=(5.0, 5.2),
+        drift=1.04,
+        other_cores=0.1,
         state={"before": {"load_average": 0.5}},
     )
 
@@ -84,6 +102,54 @@ def test_a_file_that_is_no_database_or_of_another_version_is_named(tmp_path):
         LatencyDatabase(tmp_path / "b.sqlite")
     with pytest.raises(DatabaseError, match="cannot use"):
         LatencyDatabase(tmp_path / "missing" / "c.sqlite")
+
+
+def test_measurements_of_version_1_are_brought_up_to_date(tmp_path, conv_path, stats):
+    path = tmp_path / "a.sqlite"
+    with LatencyDatabase(path) as database:
+        database.put_kernel("k", "f1", 12.5)
+        database.put_end_to_end(conv_path, stats)
+    new = set(stats.to_dict()) - OF_VERSION_1
+    connection = sqlite3.connect(path)
+    (text,) = connection.execute("SELECT stats FROM packages").fetchone()
+    old = {name: value for name, value in json.loads(text).items() if name not in new}
+    connection.execute("UPDATE packages SET stats = ?", (json.dumps(old),))
+    connection.execute("DROP TABLE reference_times")
+    connection.execute("PRAGMA user_version = 1")
+    connection.commit()
+    connection.close()
+    with LatencyDatabase(path) as database:
+        assert database.get_kernel("k", "f1") == 12.5
+        (found,) = database.get_end_to_end(conv_path, "f1")
+    assert (found.p50, found.samples_ms, found.minimum, found.mad) == (1.0, (1.0, 2.0), 1.0, 0.5)
+    assert "earlier version" in found.flags["unchecked"]
+    with LatencyDatabase(path) as database:
+        assert database.get_end_to_end(conv_path, "f1") == [found]
+
+
+def test_a_flagged_measurement_says_nothing_about_kernels(tmp_path, conv_path, conv_package, stats):
+    key = kernel_key(conv_package, 1)
+    with LatencyDatabase(tmp_path / "a.sqlite") as database:
+        database.put_end_to_end(conv_path, dataclasses.replace(stats, flags={"noisy": "others were busy"}))
+        assert database.get_end_to_end(conv_path, "f1")[0].flags == {"noisy": "others were busy"}
+        assert database.get_kernel(key, "f1") is None
+        database.put_end_to_end(conv_path, stats)
+        assert database.get_kernel(key, "f1") == 20.0
+
+
+def test_what_the_reference_usually_takes(tmp_path, conv_path, stats):
+    name = stats.reference
+    with LatencyDatabase(tmp_path / "a.sqlite") as database:
+        for time_ms in (5.0, 5.2, 9.0, 5.1):
+            database.put_end_to_end(conv_path, dataclasses.replace(stats, reference_ms=(time_ms, time_ms)))
+            assert database.usual_reference_ms(name, "f1") is None  # too few to know
+        noisy = dataclasses.replace(stats, reference_ms=(90.0, 90.0), flags={"noisy": "others were busy"})
+        database.put_end_to_end(conv_path, noisy)
+        assert database.usual_reference_ms(name, "f1") is None
+        database.put_end_to_end(conv_path, dataclasses.replace(stats, reference_ms=(5.3, 5.3)))
+        assert database.usual_reference_ms(name, "f1") == 5.1
+        assert database.usual_reference_ms(name, "f2") is None
+        assert database.usual_reference_ms("another", "f1") is None
 
 
 def test_missing_package_is_a_package_error(tmp_path, stats):

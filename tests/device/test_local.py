@@ -55,19 +55,6 @@ def test_several_inputs_and_outputs_are_verified(device, write, elementwise):
     assert device.verify(write(package)) == 0
 
 
-def test_timing_gives_what_was_asked_for(device, conv_path):
-    timing = device.time(conv_path, QUICK)
-    assert (len(timing.single_ms), len(timing.burst_ms), len(timing.step_us)) == (5, 2, 2)
-    assert all(sample > 0 for sample in timing.single_ms + timing.burst_ms)
-    assert timing.memory_bytes == 4096 + 288 + 16
-    assert timing.verified_error < 1e-5
-
-
-def test_time_limit_leaves_at_least_three_samples(device, conv_path):
-    options = dataclasses.replace(QUICK, runs=1_000_000, max_seconds=0.001)
-    assert 3 <= len(device.time(conv_path, options).single_ms) < 100_000
-
-
 def test_processes_do_not_time_on_one_device_at_once(device, conv_path):
     lock = cache_folder() / f"device-{device.info.fingerprint}.lock"
     with ThreadPoolExecutor() as pool, lock.open("w") as holder:
@@ -77,25 +64,6 @@ def test_processes_do_not_time_on_one_device_at_once(device, conv_path):
             waiting.result(timeout=1.0)
         fcntl.flock(holder, fcntl.LOCK_UN)
         assert len(waiting.result(timeout=30).single_ms) == 5
-
-
-def test_wrong_output_is_refused_before_timing(device, write, conv_package):
-    wrong = conv_package.verification_output.copy()
-    wrong[0, 1, 2, 3] += 0.5
-    path = write(dataclasses.replace(conv_package, verification_output=wrong))
-    with pytest.raises(CandidateError, match="differs from the expected one") as error:
-        device.time(path, QUICK)
-    assert error.value.reason == "wrong_output"
-    assert device.verify(path, tolerance=0.9) > 1e-3
-
-
-@pytest.mark.parametrize(
-    "body", ["y[0] = NAN;", "y[get_global_id(0)] += 2 * x[get_global_id(0)] + w[get_global_id(0)];"]
-)
-def test_nan_and_results_that_depend_on_earlier_runs_are_wrong_outputs(device, write, elementwise, body):
-    with pytest.raises(CandidateError) as error:
-        device.verify(write(elementwise(f"{SIGNATURE} {{ {body} }}")))
-    assert error.value.reason == "wrong_output"
 
 
 @pytest.mark.parametrize(
@@ -126,28 +94,6 @@ def test_a_kernel_that_takes_other_arguments_is_a_bad_package(device, write, ele
     scalar = "__kernel void f(__global const float *x, __global float *y, char n) { y[0] = x[0] + n; }"
     with pytest.raises(PackageError, match="no buffer as argument 2"):
         device.verify(write(elementwise(scalar)))
-
-
-def test_more_memory_than_the_device_has_is_said_before_it_is_asked_for(device, write, conv_package):
-    with pytest.raises(CandidateError, match=r"the device has") as error:
-        device.verify(write(dataclasses.replace(conv_package, arena_bytes=1 << 60)))
-    assert error.value.reason == "out_of_memory"
-
-
-def test_the_arena_is_zero_at_load(device, write, elementwise):
-    base = elementwise(
-        "__kernel void f(__global const float *x, __global const float *halo, __global float *y) {"
-        " int i = get_global_id(0); y[i] = x[i] + halo[i]; }"
-    )
-    halo = dataclasses.replace(base.buffers[1], role="activation", offset=2048)
-    package = dataclasses.replace(
-        base,
-        arena_bytes=4096,
-        buffers=(base.buffers[0], halo, base.buffers[2]),
-        weights=b"",
-        verification_output=base.verification_input,
-    )
-    assert device.verify(write(package)) == 0
 
 
 def test_offsets_that_the_device_cannot_place_are_refused(device, write, elementwise):

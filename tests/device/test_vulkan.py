@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 from act.device.devices import CandidateError, TimingOptions, open_device
 from act.device.errors import RunnerBuildError
-from act.device.harness import measure, run_inputs
 from act.device.local import list_local_devices
 from act.device.package_format import Kernel, PackageError
 from act.device.runner import call_runner
@@ -35,63 +34,6 @@ def test_devices_are_named_and_have_a_stable_fingerprint(vulkan_device):
     assert open_device("vulkan:0").info.to_dict()["platform"] == "Vulkan"
 
 
-def test_a_package_is_verified_and_timed(vulkan_device, write, vulkan_elementwise):
-    path = write(vulkan_elementwise())
-    timing = vulkan_device.time(path, QUICK)
-    assert timing.verified_error < 1e-6
-    assert (len(timing.single_ms), len(timing.burst_ms)) == (5, 2)
-    assert len(timing.step_us) in (0, 1)  # none where the device has no clock
-    assert measure(path, vulkan_device, runs=3, warmup=0).fingerprint == vulkan_device.info.fingerprint
-
-
-@pytest.mark.parametrize("count", [0, 1, 5])
-def test_inputs_are_run_in_the_packages_batches(vulkan_device, write, vulkan_elementwise, count):
-    inputs = np.random.default_rng(1).standard_normal((count, 4))
-    found = run_inputs(write(vulkan_elementwise(batch=2)), vulkan_device, inputs)
-    np.testing.assert_allclose(found, 2 * inputs + np.array([1, 2, 3, 4]), rtol=1e-5, atol=1e-6)
-
-
-def test_dependent_steps_wait_for_each_other(vulkan_device, write, vulkan_elementwise):
-    """Many steps through one another's results: without a barrier the last would see an earlier value."""
-    base = vulkan_elementwise()
-    roles = {0: "input", 31: "output"}
-    buffers = [dataclasses.replace(base.buffers[1], role="weight")]
-    buffers += [
-        dataclasses.replace(base.buffers[0], name=f"t{i}", role=roles.get(i, "activation"), offset=1024 * i)
-        for i in range(32)
-    ]
-    steps = [dataclasses.replace(base.steps[0], arguments=(i, 0, i + 1)) for i in range(1, 32)]
-    x = base.verification_input.astype(np.float64)
-    expected = x
-    for _ in steps:
-        expected = 2 * expected + np.array([1, 2, 3, 4])
-    package = dataclasses.replace(
-        base,
-        arena_bytes=32 * 1024,
-        buffers=tuple(buffers),
-        steps=tuple(steps),
-        inputs=(1,),
-        outputs=(32,),
-        verification_output=expected.astype(np.float32),
-    )
-    assert vulkan_device.verify(write(package)) < 1e-6
-
-
-def test_the_arena_is_zero_at_load(vulkan_device, write, vulkan_elementwise):
-    base = vulkan_elementwise(
-        HEADER + BUFFERS + "void main() { uint i = gl_GlobalInvocationID.x; y[i] = x[i] + w[i]; }\n"
-    )
-    halo = dataclasses.replace(base.buffers[1], role="activation", offset=2048)
-    package = dataclasses.replace(
-        base,
-        arena_bytes=4096,
-        buffers=(base.buffers[0], halo, base.buffers[2]),
-        weights=b"",
-        verification_output=base.verification_input,
-    )
-    assert vulkan_device.verify(write(package)) == 0
-
-
 def test_weights_larger_than_the_staging_buffer_arrive_whole(vulkan_device, write, vulkan_elementwise):
     count = 5 << 20  # 20 MiB
     text = HEADER + BUFFERS + f"void main() {{ uint i = gl_GlobalInvocationID.x; y[i] = x[i] + w[{count - 4} + i]; }}\n"
@@ -106,28 +48,6 @@ def test_weights_larger_than_the_staging_buffer_arrive_whole(vulkan_device, writ
         verification_output=base.verification_input + np.array([1, 2, 3, 4], np.float32),
     )
     assert vulkan_device.verify(write(package)) == 0
-
-
-def test_wrong_output_is_refused_before_timing(vulkan_device, write, vulkan_elementwise):
-    base = vulkan_elementwise()
-    with pytest.raises(CandidateError, match="differs from the expected one") as error:
-        vulkan_device.time(write(dataclasses.replace(base, verification_output=base.verification_output + 1)), QUICK)
-    assert error.value.reason == "wrong_output"
-
-
-def test_packages_go_to_devices_of_their_backend_only(vulkan_device, write, elementwise, vulkan_elementwise):
-    with pytest.raises(PackageError, match=r"host-opencl \(opencl\) cannot run on vulkan:0.*compile for host-vulkan"):
-        measure(write(elementwise()), vulkan_device, runs=3)
-    found = list_local_devices("opencl")
-    if found:
-        with pytest.raises(PackageError, match=r"cannot run on opencl:0, which takes opencl"):
-            measure(write(vulkan_elementwise()), open_device(found[0].id), runs=3)
-
-
-def test_more_memory_than_the_device_has_is_said_before_it_is_asked_for(vulkan_device, write, vulkan_elementwise):
-    with pytest.raises(CandidateError, match="the device has") as error:
-        vulkan_device.verify(write(dataclasses.replace(vulkan_elementwise(), arena_bytes=1 << 60)))
-    assert error.value.reason == "out_of_memory"
 
 
 def test_buffers_beyond_the_devices_range_are_refused_on_the_host(vulkan_device, write, vulkan_elementwise):
@@ -149,14 +69,6 @@ def test_work_groups_beyond_the_devices_limits_are_refused(vulkan_device, write,
         pytest.skip("this device allows 2048 work-items in a work-group")
     with pytest.raises(CandidateError, match="the device allows") as error:
         vulkan_device.verify(write(dataclasses.replace(package, steps=(step,))))
-    assert error.value.reason == "launch_failure"
-
-
-def test_more_shared_memory_than_the_device_has_is_refused(vulkan_device, write, vulkan_elementwise):
-    shared = "shared float t[4 << 20];\n"
-    body = "void main() { t[gl_LocalInvocationIndex] = x[0]; barrier(); y[0] = t[1] + w[0]; }\n"
-    with pytest.raises(CandidateError, match="local memory") as error:
-        vulkan_device.verify(write(vulkan_elementwise(HEADER + shared + BUFFERS + body)))
     assert error.value.reason == "launch_failure"
 
 

@@ -2,20 +2,26 @@
 
 import argparse
 import shutil
-import tempfile
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..errors import UsageError
-from ..output import milliseconds_text, print_fields, print_json, print_table
+from rich.text import Text
+
+from ..errors import ExitCode, UsageError
+from ..output import console, print_json, print_table
 from ..progress import Progress
 from .arguments import add_json, add_path, examples
 
 if TYPE_CHECKING:
     from ...device.adb.phones import PhoneListing
+    from ...device.devices import Device
+    from ..device_check import DeviceReport
 
 NAME = "devices"
+_OUTCOMES = {"pass": "passed", "fail": "failed", "skip": "skipped"}
+_STYLES = {"pass": "green", "fail": "bold red", "skip": "yellow"}
 HELP = "list or check devices, or build the program that runs packages"
 
 
@@ -26,13 +32,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="?",
         default="list",
         choices=("list", "check", "build-runner"),
-        help="list (default); check: compile and run a small network; build-runner: build it and print its path",
+        help="list (default); check: the checklist of a device, new phones first of all; "
+        "build-runner: build it and print its path",
     )
     parser.add_argument(
         "--device",
         metavar="ID",
-        help="the device to check, as in opencl:0 or adb:SERIAL (default: every one of this machine)",
+        help="the device to check, as in opencl:0, adb:SERIAL or adb:all (default: every one of this machine)",
     )
+    parser.add_argument("--target", metavar="T", help="what check compiles for (default: what the device is)")
     parser.add_argument(
         "--adb-server", metavar="HOST:PORT", help="list the phones of this adb server (default: adb's own)"
     )
@@ -50,13 +58,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_json(parser)
     parser.epilog = examples(
         "act devices",
-        "act devices check --device opencl:0",
+        "act devices check --device adb:R58M12ABCDE",
         "act devices build-runner --abi arm64-v8a --out build",
     )
 
 
 def run(args: argparse.Namespace, progress: Progress) -> int:
-    """Do what is asked for."""
+    """Do what is asked for.
+
+    Raises:
+        UsageError: If a flag belongs to another action.
+    """
+    for flag, value, action in (("--device", args.device, "check"), ("--target", args.target, "check")):
+        if value is not None and args.action != action:
+            raise UsageError(f"{flag} belongs to 'act devices {action}', not to '{args.action}'")
     actions: dict[str, Callable[[argparse.Namespace, Progress], int]] = {
         "list": _list,
         "check": _check,
@@ -104,50 +119,62 @@ def _phones(server: str | None, progress: Progress) -> "list[PhoneListing]":
 
 
 def _check(args: argparse.Namespace, progress: Progress) -> int:
-    """Compile LeNet-5, run it on the device, compare with onnxruntime, time it."""
-    from ...device.devices import HOW_TO_GET_A_DEVICE, open_device
-    from ...device.harness import measure
-    from ...device.local import list_local_devices
+    """Go through the checklist of each device; 3 where something failed."""
+    from ..device_check import check_device
 
-    ids = [args.device] if args.device else [device.id for device in list_local_devices()]
-    devices = [open_device(name) for name in ids]
-    if not devices:
-        progress.warn(f"no device found: {HOW_TO_GET_A_DEVICE}")
-        return 3
-    results = []
-    with tempfile.TemporaryDirectory(prefix="act-check-") as folder:
-        packages = {}
-        for target in dict.fromkeys(device.info.target for device in devices):
-            with progress.stage(f"compile a small network for {target}"):
-                packages[target] = _small_package(Path(folder), target)
-        for device in devices:
-            with progress.stage(f"run it on {device.id}"):
-                results.append(measure(packages[device.info.target], device, runs=20, warmup=5))
+    devices = _devices_to_check(args.device)
+    reports = []
+    for device in devices:
+        with progress.stage(f"check {device.id}"):
+            reports.append(check_device(device, _write_small_network, target=args.target))
     if args.json:
-        print_json([stats.to_dict() for stats in results])
-        return 0
-    for stats in results:
-        print_fields(
-            [
-                ("output", f"correct (error {stats.verified_error:.1e})"),
-                ("LeNet-5", f"p50 {milliseconds_text(stats.p50)}, p90 {milliseconds_text(stats.p90)}, batch 1, fp32"),
-            ],
-            title=f"{stats.device}: ok",
-        )
-    return 0
+        print_json([report.to_dict() for report in reports])
+    else:
+        for report in reports:
+            _print_report(report)
+    return ExitCode.OK if all(report.passed for report in reports) else ExitCode.DEVICE
 
 
-def _small_package(folder: Path, target_name: str) -> Path:
-    from ...compiler.compile import compile_onnx
-    from ...compiler.targets import get_target
+def _devices_to_check(device_id: str | None) -> "Sequence[Device]":
+    """The device of an id, every phone of ``adb:all``, or every device of this machine.
+
+    Raises:
+        DeviceError: If there is none.
+    """
+    from ...device.devices import HOW_TO_GET_A_DEVICE, NoDeviceError, open_device
+    from ...device.local import LocalDevice, list_local_devices
+
+    if device_id is None:
+        local = [LocalDevice(info) for info in list_local_devices()]
+        if not local:
+            raise NoDeviceError(f"no device found: {HOW_TO_GET_A_DEVICE}; a phone is named with --device adb:SERIAL")
+        return local
+    if device_id.partition("@")[0] == "adb:all":
+        from ...device.adb.phones import open_phones
+
+        return open_phones(device_id)
+    return [open_device(device_id)]
+
+
+def _write_small_network(path: Path) -> None:
     from .export import export_checked
     from .sources import open_named
 
-    model = folder / "model.onnx"
-    export_checked(open_named("lenet5"), model, dense=False)
-    target = get_target(target_name)
-    package: Path = compile_onnx(model, target, output=folder / f"{target.name}.actpkg").path
-    return package
+    export_checked(open_named("lenet5"), path, dense=False)
+
+
+def _print_report(report: "DeviceReport") -> None:
+    out = console()
+    counts = Counter[str](item.outcome for item in report.items)
+    summary = ", ".join(f"{counts[outcome]} {word}" for outcome, word in _OUTCOMES.items() if counts[outcome])
+    out.print(Text(f"{report.device}, {report.name}: {summary}", style="bold"))
+    width = max(len(item.name) for item in report.items)
+    for item in report.items:
+        mark = (f"{item.outcome}  ", _STYLES[item.outcome])
+        lines = item.found.splitlines() or [""]
+        out.print(Text.assemble(mark, (f"{item.name:<{width}}  ", "bold"), lines[0]), soft_wrap=True)
+        for line in [*lines[1:], *([f"→ {item.next_step}"] if item.next_step else [])]:
+            out.print(Text(" " * (8 + width) + line, style="dim"), soft_wrap=True)
 
 
 def _build_runner(args: argparse.Namespace, progress: Progress) -> int:
@@ -164,9 +191,17 @@ def _build_runner(args: argparse.Namespace, progress: Progress) -> int:
 
 def _built(abi: str, ndk: Path | None, *, with_library: bool) -> tuple[Path, list[Path]]:
     """The runner, and the library with its header."""
-    from ...device.runtime.android import build_android
+    from ...device.errors import RunnerBuildError
+    from ...device.runtime.android import build_android, find_android_tool
     from ...device.runtime.build import HEADER_PATH, build_library, build_runner
 
+    if ndk is not None:
+        if abi == "host":
+            raise UsageError("--ndk builds for Android: add --abi arm64-v8a, or x86_64 for an emulator")
+        try:
+            find_android_tool(ndk)
+        except RunnerBuildError as error:  # a flag that names no NDK is no missing device
+            raise UsageError(str(error)) from None
     if abi == "host":
         return build_runner(), [build_library(), HEADER_PATH] if with_library else []
     build = build_android(abi, ndk=ndk)

@@ -115,7 +115,7 @@ def choose_device(device_id: str | None, package: Path) -> "Device":
         PackageError: If the package cannot be read.
     """
     from ...device.devices import DeviceError, open_device
-    from ...device.local import list_local_devices
+    from ...device.local import LocalDevice, list_local_devices
     from ...device.package_format import read_package
 
     if device_id is not None:
@@ -123,8 +123,11 @@ def choose_device(device_id: str | None, package: Path) -> "Device":
     backend = read_package(package).backend
     local = list_local_devices(backend)
     if not local:
-        raise DeviceError(f"there is no local device for {backend} packages; see 'act doctor' for what to install")
-    return open_device(local[0].id)
+        raise DeviceError(
+            f"there is no local device for {backend} packages; see 'act doctor' for what to install, or name a phone "
+            "with --device adb:SERIAL (see 'act devices')"
+        )
+    return LocalDevice(local[0])
 
 
 def _expected_input(args: argparse.Namespace, data: "DataSplits | None") -> tuple[bool, "Preprocessing", int]:

@@ -39,6 +39,9 @@ DEVICE = {
     "has_fp16": True,
 }
 
+REFERENCE_MS = 0.1
+"""Of the reference package, before and after every candidate."""
+
 Table = float | Mapping[str, float]
 
 
@@ -92,7 +95,20 @@ def _samples(table: Table, package: Package, options: Mapping[str, str]) -> dict
     steps = _times_us(table, package)
     runs, bursts, total = int(options["--runs"]), int(options["--bursts"]), sum(steps) / 1000
     samples = {"single_ms": [total] * runs, "burst_ms": [total] * bursts, "burst_runs": 10}
-    return {**samples, "step_us": steps if int(options["--profile"]) else []}
+    reference = {
+        f"reference_{when}_ms": [REFERENCE_MS] * 25 for when in ("before", "after") if "--reference" in options
+    }
+    return {
+        **samples,
+        **reference,
+        "step_us": steps if int(options["--profile"]) else [],
+        "warmup_runs": int(options["--warmup"]),
+        "warmup_ms": float(options["--warmup-ms"]),
+        "is_stable": True,
+        "timed_s": (runs + 10 * bursts) * total / 1000,
+        "other_cpu_s": 0.0,
+        "reference_ms": sum(map(sum, reference.values())),
+    }
 
 
 def _answer(

@@ -55,20 +55,23 @@ def _json(capsys, *arguments):
 @pytest.mark.opencl
 def test_package_is_verified_timed_and_kept(delivered_run, device, own_database, capsys):
     package = delivered_run / "model.actpkg"
-    result = _json(capsys, "bench", package, "--runs", "12", "--warmup", "2")
+    result = _json(capsys, "bench", package, "--preset", "quick", "--runs", "12", "--warmup", "2")
     assert (result["kind"], result["device"], result["batch"]) == ("measured", device.id, 1)
     assert len(result["samples_ms"]) == 12
     assert 0 < result["p50"] <= result["p90"]
     assert result["verified_error"] < 1e-3
     assert len(result["per_kernel_us"]) == len(read_package(package).steps)
+    assert [entry["us"] for entry in result["kernels"]] == result["per_kernel_us"]
+    assert (result["headline_ms"], result["preset"], result["onnxruntime_cpu"]) == (result["p50"], "quick", None)
+    assert len(result["reference_ms"]) == 2 and result["drift"] > 0
     with LatencyDatabase(own_database) as database:
         (kept,) = database.get_end_to_end(package, device.fingerprint)
-    assert kept.p50 == result["p50"]
+    assert (kept.p50, kept.flags) == (result["p50"], result["flags"])
 
 
 @pytest.mark.opencl
 def test_run_keeps_its_measurement(delivered_run, capsys):
-    assert main(["bench", str(delivered_run), "--runs", "5"]) == 0
+    assert main(["bench", str(delivered_run), "--preset", "quick", "--runs", "5"]) == 0
     out = capsys.readouterr().out
     assert "output correct before timing" in out
     assert "slowest of" in out
@@ -77,15 +80,17 @@ def test_run_keeps_its_measurement(delivered_run, capsys):
 
 @pytest.mark.opencl
 def test_onnx_is_compiled_first(delivered_run, capsys):
-    result = _json(capsys, "bench", delivered_run / "model.onnx", "--runs", "5")
+    result = _json(capsys, "bench", delivered_run / "model.onnx", "--preset", "quick", "--runs", "5")
     assert result["p50"] > 0
+    processor = result["onnxruntime_cpu"]
+    assert len(processor["samples_ms"]) == 100 and 0 < processor["p50"] <= processor["p90"]
     assert {path.name for path in delivered_run.iterdir()} >= {"model.onnx", "model.actpkg"}
 
 
 @pytest.mark.opencl
 def test_broken_database_does_not_lose_the_measurement(delivered_run, own_database, capsys):
     own_database.write_text("this is no database, and long enough to be noticed as such " * 40)
-    assert main(["bench", str(delivered_run / "model.actpkg"), "--runs", "5"]) == 0
+    assert main(["bench", str(delivered_run / "model.actpkg"), "--preset", "quick", "--runs", "5"]) == 0
     out, err = capsys.readouterr()
     assert "p50" in out
     assert "ACT_DATABASE" in err
@@ -150,9 +155,13 @@ def test_devices_are_listed(device, capsys):
 
 @pytest.mark.opencl
 def test_device_check(device, capsys):
-    (stats,) = _json(capsys, "devices", "check", "--device", device.id)
-    assert stats["device"] == device.id
-    assert stats["verified_error"] < 1e-3
+    (report,) = _json(capsys, "devices", "check", "--device", device.id)
+    assert (report["device"], report["passed"]) == (device.id, True)
+    outcomes = {item["name"]: item["outcome"] for item in report["checks"]}
+    for precision in ("fp32", "fp16"):
+        assert outcomes[f"opencl {precision}"] == outcomes[f"opencl {precision} inputs"] == "pass"
+    assert [stats["precision"] for stats in report["measurements"]] == ["fp32", "fp16"]
+    assert report["measurements"][0]["verified_error"] < 1e-3
 
 
 @pytest.fixture(scope="module")
@@ -170,13 +179,15 @@ def test_onnx_is_compiled_for_the_device_that_is_named(finished_run, vulkan_devi
     onnx, package = tmp_path / "model.onnx", tmp_path / "model.actpkg"
     assert main(["export", str(finished_run), "--out", str(onnx), "--quiet"]) == 0
     capsys.readouterr()
-    result = _json(capsys, "bench", onnx, "--device", vulkan_device.id, "--runs", "3")
+    result = _json(capsys, "bench", onnx, "--device", vulkan_device.id, "--preset", "quick", "--runs", "3")
     assert (result["device"], result["fingerprint"]) == (vulkan_device.id, vulkan_device.fingerprint)
     assert result["verified_error"] < 1e-3
     assert main(["compile", str(onnx), "--target", "host-vulkan", "--out", str(package), "--quiet"]) == 0
     capsys.readouterr()
     assert read_package(package).backend == "vulkan"
-    assert _json(capsys, "bench", package, "--runs", "3")["device"] == vulkan_device.id  # the first that takes it
+    assert (
+        _json(capsys, "bench", package, "--preset", "quick", "--runs", "3")["device"] == vulkan_device.id
+    )  # the first that takes it
 
 
 @pytest.mark.vulkan
@@ -187,5 +198,5 @@ def test_package_on_a_device_of_another_backend(delivered_run, vulkan_device, ca
 
 @pytest.mark.vulkan
 def test_vulkan_device_check(vulkan_device, capsys):
-    (stats,) = _json(capsys, "devices", "check", "--device", vulkan_device.id)
-    assert stats["device"] == vulkan_device.id
+    (report,) = _json(capsys, "devices", "check", "--device", vulkan_device.id, "--target", "adreno640-vulkan")
+    assert (report["device"], report["passed"]) == (vulkan_device.id, True)
