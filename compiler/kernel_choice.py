@@ -23,7 +23,7 @@ __all__ = ["UNTUNED", "Decision", "KernelChoice", "LayerKey", "TunedKernel", "Tu
 
 LayerKey: TypeAlias = tuple[LayerShape, int]
 BY_RULE: Final = "by the rule"
-_TILES: Final = MappingProxyType({"conv": Tile, "linear": LinearTile})
+_TILES: Final = MappingProxyType[str, type[Tile] | type[LinearTile]]({"conv": Tile, "linear": LinearTile})
 
 
 @dataclass(frozen=True, kw_only=True)
