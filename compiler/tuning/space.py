@@ -21,9 +21,9 @@ __all__ = ["Space"]
 
 # Of both kinds of device: sums of a work-item that registers hold, filters and pixels of it at most.
 _GPU_LIMITS: Final = (64, 32, 8)
-_CPU_LIMITS: Final = (512, 64, 16)
+_CPU_LIMITS: Final = (512, 64, 8)
 FILTERS: Final = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64)
-PIXELS: Final = (1, 2, 4, 8, 16)
+PIXELS: Final = (1, 2, 4, 8)  # PoCL 3.0 does not come to an end with vectors of 16
 WORK_ITEMS: Final = (1, 4, 8, 16, 32, 64, 128, 256)
 MOST_PADDED: Final = 1.5  # times the layer's own filters and pixels
 MOST_STATEMENTS: Final = 256  # of a row of the kernel that is written out
@@ -107,7 +107,7 @@ def _filters(shape: LayerShape, most: int) -> list[int]:
 
 
 def _linear(shape: LayerShape, target: Target) -> Iterator[KernelChoice]:
-    lanes = (4,) if is_gpu(target) else (4, 8, 16)
+    lanes = (4,) if is_gpu(target) else (4, 8)
     items = [count for count in WORK_ITEMS if count <= target.max_work_group_size]
     for vectors, width, count, shared in product(VECTORS, lanes, items, (False, True)):
         features = vectors * width
