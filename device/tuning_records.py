@@ -5,8 +5,8 @@ measured on. Times of one row were taken in the same passes as those of the rule
 text here: what a layer or a candidate is, the compiler knows.
 
 A phone's target names its GPU, so what one phone of it chose serves every compile for that target; with several
-phones, the one that is named comes first, then the one tuned last. A local target names no hardware: another target's
-rows never serve it, nor does it serve another.
+phones, the one that is named comes first, then the one tuned last. A local target names no hardware: what serves it is
+of the local device that is named, or was tuned last. No row ever serves another target.
 """
 
 import sqlite3

@@ -121,12 +121,14 @@ def tuned_kernels(records: TuningRecords, target: Target, *, fingerprint: str | 
     Args:
         records: From which.
         target: What is compiled for.
-        fingerprint: The device whose choice comes first, where one is named.
+        fingerprint: The device whose choice comes first, where one is named; for a local target, whose choice alone
+            counts, since that target names no hardware.
     """
     found: dict[LayerKey, TunedKernel] = {}
+    only = fingerprint if isinstance(target.device_spec, HostSpec) else None
     for winner in records.winners(target_text(target), fingerprint):
         key, choice = parse_layer(winner.layer), parse_candidate(winner.trial.candidate)
-        if key is None or choice is None:
+        if key is None or choice is None or only not in (None, winner.fingerprint):
             continue
         space = Space(*key, target)
         if choice in space:  # else limits or templates have changed

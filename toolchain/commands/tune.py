@@ -18,7 +18,6 @@ from .arguments import add_json, examples, positive, sizes
 from .sources import kind_of, onnx_of
 
 if TYPE_CHECKING:
-
     from ...compiler.targets import Target
     from ...compiler.tuning.pairs import PairedTimes
     from ...compiler.tuning.tasks import TuningTask
