@@ -46,7 +46,7 @@ class TableDevice:
 
     def __init__(self, *, best=8, broken=(), drift=1.0, lucky=(), slope=1.0, **named):
         device_id, target = named.get("device_id", "opencl:0"), named.get("target", "host-opencl")
-        fields = {name: "table" for name in ("name", "vendor", "platform", "driver", "version", "type")}
+        fields = dict.fromkeys(("name", "vendor", "platform", "driver", "version", "type"), "table")
         sizes = dict.fromkeys(("compute_units", "global_memory_bytes", "local_memory_bytes"), 1)
         info = {"max_work_group_size": 1024, "has_fp16": False, "fingerprint": f"table of {device_id}"}
         self.info = _Info(id=device_id, **fields, **sizes, **info, named=target)
