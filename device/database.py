@@ -43,6 +43,57 @@ class DatabaseError(RuntimeError):
     """The database cannot be opened, or is of another version."""
 
 
+def connect(path: Path, schema: str = "") -> sqlite3.Connection:
+    """Open the database, and make the tables of ``schema`` beside its own; several processes may use one file.
+
+    Raises:
+        DatabaseError: If the file cannot be opened, is no database, or has another version.
+    """
+    try:
+        connection = sqlite3.connect(path, timeout=30.0, isolation_level=None)
+        version = connection.execute("PRAGMA user_version").fetchone()[0]
+        if not 0 <= version <= SCHEMA_VERSION:
+            connection.close()
+            raise DatabaseError(
+                f"latency database {path} has version {version}, this program reads {SCHEMA_VERSION}: "
+                "move it away, or name another file with ACT_DATABASE"
+            )
+        connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute("PRAGMA synchronous=NORMAL")
+        connection.executescript(_SCHEMA + schema)
+        if version != SCHEMA_VERSION:
+            _bring_up_to_date(connection)
+    except (sqlite3.Error, ValueError, KeyError) as error:
+        raise DatabaseError(
+            f"cannot use the latency database {path}: {error}; name another file with ACT_DATABASE"
+        ) from error
+    return connection
+
+
+@contextmanager
+def transaction(connection: sqlite3.Connection) -> Iterator[None]:
+    """All of the block, or nothing."""
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+        connection.execute("COMMIT")
+    except BaseException:
+        connection.execute("ROLLBACK")
+        raise
+
+
+def _bring_up_to_date(connection: sqlite3.Connection) -> None:
+    """Rewrite the measurements of version 1; its kernels are as they are now."""
+    with transaction(connection):
+        (version,) = connection.execute("PRAGMA user_version").fetchone()
+        if version == 1:
+            rows = connection.execute("SELECT id, stats FROM packages").fetchall()
+            changed = [(json.dumps(_from_version_1(json.loads(stats))), row) for row, stats in rows]
+            connection.executemany("UPDATE packages SET stats = ? WHERE id = ?", changed)
+        if version != SCHEMA_VERSION:  # another process may have done it meanwhile
+            connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+
+
 def kernel_key(package: Package, step_index: int) -> str:
     """Content hash of one step: what decides its latency on a given device.
 
@@ -81,24 +132,7 @@ class LatencyDatabase:
 
     def __init__(self, path: Path | str | None = None) -> None:
         self.path = Path(path) if path is not None else default_path()
-        try:
-            self._connection = sqlite3.connect(self.path, timeout=30.0, isolation_level=None)
-            version = self._connection.execute("PRAGMA user_version").fetchone()[0]
-            if not 0 <= version <= SCHEMA_VERSION:
-                self._connection.close()
-                raise DatabaseError(
-                    f"latency database {self.path} has version {version}, this program reads {SCHEMA_VERSION}: "
-                    "move it away, or name another file with ACT_DATABASE"
-                )
-            self._connection.execute("PRAGMA journal_mode=WAL")
-            self._connection.execute("PRAGMA synchronous=NORMAL")
-            self._connection.executescript(_SCHEMA)
-            if version != SCHEMA_VERSION:
-                self._bring_up_to_date()
-        except (sqlite3.Error, ValueError, KeyError) as error:
-            raise DatabaseError(
-                f"cannot use the latency database {self.path}: {error}; name another file with ACT_DATABASE"
-            ) from error
+        self._connection = connect(self.path)
 
     def __enter__(self) -> Self:
         return self
@@ -111,28 +145,6 @@ class LatencyDatabase:
     def close(self) -> None:
         """Close the file."""
         self._connection.close()
-
-    def _bring_up_to_date(self) -> None:
-        """Rewrite the measurements of version 1; its kernels are as they are now."""
-        with self._transaction():
-            (version,) = self._connection.execute("PRAGMA user_version").fetchone()
-            if version == 1:
-                rows = self._connection.execute("SELECT id, stats FROM packages").fetchall()
-                changed = [(json.dumps(_from_version_1(json.loads(stats))), row) for row, stats in rows]
-                self._connection.executemany("UPDATE packages SET stats = ? WHERE id = ?", changed)
-            if version != SCHEMA_VERSION:  # another process may have done it meanwhile
-                self._connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
-
-    @contextmanager
-    def _transaction(self) -> Iterator[None]:
-        """All of the block, or nothing."""
-        self._connection.execute("BEGIN IMMEDIATE")
-        try:
-            yield
-            self._connection.execute("COMMIT")
-        except BaseException:
-            self._connection.execute("ROLLBACK")
-            raise
 
     def get_kernel(self, content: str, fingerprint: str) -> float | None:
         """Microseconds of a kernel on a device; None where it was not measured."""
@@ -164,7 +176,7 @@ class LatencyDatabase:
         """
         content = _file_hash(Path(package_path))
         package = read_package(package_path)
-        with self._transaction():
+        with transaction(self._connection):
             self._connection.execute(
                 "INSERT INTO packages (content, fingerprint, stats, measured_at) VALUES (?, ?, ?, ?)",
                 (content, stats.fingerprint, json.dumps(stats.to_dict()), time.time()),

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Final
 
 from ..compiler.errors import CompileError
+from ..compiler.kernel_choice import UNTUNED, TunedKernels
 from ..compiler.latency_model import modelled_latency_ms
 from ..compiler.layer_shape import LayerShape
 from ..compiler.targets import Target
@@ -53,15 +54,23 @@ class MeasuredLatency:
         pool: Where they run; the kernels of all candidates that are confirmed together are spread over its devices.
         journal: Of the run; what it holds is not measured again.
         database: The latency database; by default the user's.
+        tuned: Kernels that were tuned for the target.
     """
 
     def __init__(
-        self, target: Target, pool: DevicePool, journal: MeasurementJournal, *, database: Path | None = None
+        self,
+        target: Target,
+        pool: DevicePool,
+        journal: MeasurementJournal,
+        *,
+        database: Path | None = None,
+        tuned: TunedKernels = UNTUNED,
     ) -> None:
         self._target = target
         self._pool = pool
         self._journal = journal
         self._database = database
+        self._tuned = tuned
         self._known: dict[LayerShape, LayerResult] = {}
         self._estimates: dict[LayerShape, float] = {}
 
@@ -139,7 +148,7 @@ class MeasuredLatency:
 
         onnx, package = write_layer_onnx(layer, stem.with_suffix(".onnx")), stem.with_suffix(".actpkg")
         try:
-            compile_onnx(onnx, self._target, output=package)
+            compile_onnx(onnx, self._target, output=package, tuned=self._tuned)
         except CompileError as error:
             return _Job(layer=layer, result=LayerResult(problem=str(error)))
         content = read_package(package)

@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 
+from ..compiler.kernel_choice import TunedKernels
 from ..compiler.targets import get_target
 from ..device.pool import DevicePool, Notice
 from ..device.pool_opening import open_pool
@@ -37,6 +38,7 @@ from .prediction_check import PredictionChecks
 from .progress import Progress
 from .recipe import resolve_batch_parts
 from .run_folder import RunFolder
+from .tuned import tuned_for
 from .workbench import Workbench, load_weights_into
 
 FULL_EPOCH_IMAGES = 20_000
@@ -167,10 +169,16 @@ class Pipeline:
         """The target's model, or kernels measured on the devices that were named; measurements are journalled."""
         if pool is None:
             return ModelledLatency(self._target)
-        return MeasuredLatency(self._target, pool, MeasurementJournal(self.folder.events))
+        journal = MeasurementJournal(self.folder.events)
+        return MeasuredLatency(self._target, pool, journal, tuned=self._tuned(pool))
+
+    def _tuned(self, pool: DevicePool) -> TunedKernels:
+        return tuned_for(self._target, self._progress.warn, fingerprint=pool.fingerprint)
 
     def _prediction_checks(self, pool: DevicePool | None) -> PredictionChecks | None:
-        return None if pool is None else PredictionChecks(self._target, pool, self.folder.events, self._progress)
+        if pool is None:
+            return None
+        return PredictionChecks(self._target, pool, self.folder.events, self._progress, tuned=self._tuned(pool))
 
     def _dense_stage(self, bench: Workbench) -> CapturedNetwork:
         """The dense network: its given weights, or weights trained here."""

@@ -16,6 +16,7 @@ from typing import Any, Final
 
 from ..compiler.compile import compile_onnx
 from ..compiler.errors import CompileError
+from ..compiler.kernel_choice import UNTUNED, TunedKernels
 from ..compiler.targets import Target
 from ..device.devices import CandidateError
 from ..device.harness import LatencyStats, measure
@@ -69,10 +70,20 @@ class PredictionChecks:
         pool: Where they run.
         events: The run's journal; what it holds is not measured again.
         progress: Told of large errors.
+        tuned: Kernels that were tuned for the target.
     """
 
-    def __init__(self, target: Target, pool: DevicePool, events: Journal, progress: Progress) -> None:
+    def __init__(
+        self,
+        target: Target,
+        pool: DevicePool,
+        events: Journal,
+        progress: Progress,
+        *,
+        tuned: TunedKernels = UNTUNED,
+    ) -> None:
         self._target, self._pool, self._events, self._progress = target, pool, events, progress
+        self._tuned = tuned
         self._rows = {event["name"]: _without_event(event) for event in events if event.get("event") == "prediction"}
 
     def check(self, name: str, predicted_ms: float, network: Callable[[], CapturedNetwork]) -> None:
@@ -103,7 +114,7 @@ class PredictionChecks:
             package = Path(folder) / "model.actpkg"
             try:
                 export_onnx(network, package.with_suffix(".onnx"), preprocessing=None)
-                compile_onnx(package.with_suffix(".onnx"), self._target, output=package)
+                compile_onnx(package.with_suffix(".onnx"), self._target, output=package, tuned=self._tuned)
                 stats: LatencyStats = self._pool.run(lambda device: measure(package, device, runs=CHECK_RUNS))
             except (CompileError, CandidateError, PackageError) as error:
                 return replace(check, problem=str(error))

@@ -163,11 +163,14 @@ def _package(args: argparse.Namespace, device: "Device | None", folder: Path, pr
         return given
     from ...compiler.compile import compile_onnx
     from ...compiler.targets import get_target
+    from ..tuned import tuned_for
 
     onnx = onnx_of(args.source)
     target = get_target(args.target or _target_of(device), precision=args.precision or "fp32")
     with progress.stage(f"compile for {target.name}"):
-        return compile_onnx(onnx, target, output=folder / "model.actpkg").path
+        fingerprint = None if device is None else device.info.fingerprint
+        tuned = tuned_for(target, progress.warn, fingerprint=fingerprint)
+        return compile_onnx(onnx, target, output=folder / "model.actpkg", tuned=tuned).path
 
 
 def _target_of(device: "Device | None") -> str:
