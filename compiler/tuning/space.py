@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 from itertools import product
-from typing import Final, TypeAlias
+from math import log2
+from typing import Final, TypeAlias, cast
 
 from ..images import TEXEL_VALUES
 from ..kernel_choice import KernelChoice, decide
@@ -53,21 +54,34 @@ class Space:
         different = {_launch(choice, shape): choice for choice in (*found, self.rule)}  # of equal ones, the rule's
         self.candidates = (self.rule, *(choice for choice in different.values() if choice != self.rule))
         self._places = {choice: _place(choice) for choice in self.candidates}
-        self._axes = [sorted({place[axis] for place in self._places.values()}) for axis in (1, 2, 3)]
+        self._axes = [sorted({place[axis] for place in self._places.values()}) for axis in (1, 2)]
+        self._groups: dict[tuple[str, int, int], list[int]] = {}
+        for *work, items in sorted(self._places.values()):
+            self._groups.setdefault(cast(tuple[str, int, int], tuple(work)), []).append(items)
 
     def __contains__(self, choice: KernelChoice) -> bool:
         return choice in self._places
 
     def neighbours(self, choice: KernelChoice) -> list[KernelChoice]:
-        """Candidates one step away: another form, the next value of one size, or one size up and another down."""
+        """Candidates one step away.
+
+        A step is the next size of a work-group; or another form, the next filters or pixels of a work-item, or one of
+        them up and the other down, each with work-groups as alike as there are.
+        """
         return [other for other in self.candidates if self._is_near(self._places[choice], self._places[other])]
 
     def _is_near(self, here: Place, there: Place) -> bool:
-        steps = [axis.index(b) - axis.index(a) for axis, a, b in zip(self._axes, here[1:], there[1:], strict=True)]
-        moved = sum(abs(step) for step in steps)
-        if here[0] != there[0]:
-            return moved == 0
-        return moved == 1 or (moved == 2 and sum(steps) == 0)
+        if here[:3] == there[:3]:
+            items = self._groups[here[:3]]
+            return abs(items.index(here[3]) - items.index(there[3])) == 1
+        steps = [axis.index(b) - axis.index(a) for axis, a, b in zip(self._axes, here[1:3], there[1:3], strict=True)]
+        moved = sum(map(abs, steps))
+        one_step = moved == 0 if here[0] != there[0] else moved == 1 or (moved == 2 and sum(steps) == 0)
+        return one_step and (self._nearest(there, here[3]) == there[3] or self._nearest(here, there[3]) == here[3])
+
+    def _nearest(self, place: Place, items: int) -> int:
+        """The work-group of the same work-items that is most like one of ``items``."""
+        return min(self._groups[place[:3]], key=lambda count: abs(log2(count / items)))
 
 
 def _conv(shape: LayerShape, target: Target) -> Iterator[KernelChoice]:

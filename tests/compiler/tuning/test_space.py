@@ -39,7 +39,8 @@ def test_columns_are_packed_only_where_some_are_zero():
     lowerings = {shape: {c.lowering for c in Space(shape, 1, get_target("adreno640")).candidates} for shape in LAYERS}
     assert lowerings[COLUMNS] == {"dense", "column"}
     assert all(found == {"dense"} for shape, found in lowerings.items() if shape != COLUMNS)
-    assert all(c.form == "column" for c in Space(COLUMNS, 1, get_target("adreno640")).candidates if c.lowering == "column")
+    phone = Space(COLUMNS, 1, get_target("adreno640")).candidates
+    assert all(choice.form == "column" for choice in phone if choice.lowering == "column")
     assert {c.form for c in Space(POINT, 1, get_target("host-opencl")).candidates} == {"dense"}
 
 
