@@ -290,7 +290,7 @@ def _predictions(report: Report) -> str:
         for item in report.predictions
     ]
     note = (
-        "The search adds up kernels that were measured one layer at a time. Here whole networks were measured, end to "
+        "The search adds up the kernels of each layer, measured apart. Here whole networks were measured, from end to "
         "end: the error is that of the sum. Its kernels: their sum within the whole network, without what lies between."
     )
     return _section("Predicted and measured", _table(headings, rows) if rows else "", note=note)
