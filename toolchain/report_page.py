@@ -132,6 +132,8 @@ def _comparison(report: Report) -> str:
 
 def _search(report: Report) -> str:
     cost_name = COST_NAMES.get(report.objective, report.objective)
+    if report.objective == "latency" and report.device is not None:
+        cost_name = f"sum of kernels measured on {report.device}, ms"
     trials = [
         _point(trial.cost, trial.accuracy, f"round {trial.number}, trial {trial.index}", trial.number, report.objective)
         for trial in report.trials
