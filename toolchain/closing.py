@@ -76,6 +76,7 @@ def close_run(
         "data": {"name": data.name, "description": data.describe(), "classes": data.num_classes},
         "target": {"name": target.name, "description": target.description},
         "objective": bench.config.goal.objective,
+        "device": bench.config.goal.device,
         "granularity": bench.config.prune.granularity,
         "baseline": {
             **baseline,

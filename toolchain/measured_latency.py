@@ -1,14 +1,13 @@
 """Latency measured on devices: the sum of a candidate's kernels, each layer compiled and run on its own.
 
 Layers that were not measured yet are estimated from the nearest measured one, scaled by the model's ratio; what a
-search settles on is measured before it counts. Compiling stays in the caller's thread, the pool's devices measure
-meanwhile. A layer that cannot be built or run is remembered as such: it has no time, and every candidate with it costs
-infinitely much, so that a search goes around it.
+search settles on is measured before it counts. Compiling stays in the caller's thread; the pool's devices measure at
+the same time. A layer that cannot be built or run is remembered as such: it has no time, and every candidate with it
+costs infinitely much, so that a search goes around it.
 """
 
 import math
 import tempfile
-from collections import deque
 from collections.abc import Iterable, Sequence
 from concurrent.futures import Future
 from dataclasses import astuple, dataclass, field, replace
@@ -33,17 +32,14 @@ _AROUND_A_LAYER: Final = frozenset({"clear_halos", "copy"})
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Job:
-    """A compiled layer: the keys of its own kernels by step, and its measurement where the database lacks one."""
+class _Compiled:
+    """A layer as a package, with the keys of its own kernels by step; or why there is none."""
 
     layer: LayerShape
+    package: Path
+    kernels: int = 0
     keys: dict[int, str] = field(default_factory=dict)
-    future: "Future[LatencyStats] | None" = None
-    result: LayerResult | None = None
-
-    @property
-    def is_done(self) -> bool:
-        return self.future is None or self.future.done()
+    problem: str | None = None
 
 
 class MeasuredLatency:
@@ -127,78 +123,75 @@ class MeasuredLatency:
         return modelled * milliseconds / modelled_latency_ms([nearest], self._target)
 
     def _measure(self, layers: Sequence[LayerShape]) -> None:
-        """Compile and measure layers, and journal them in this order, whichever device was faster."""
+        """Compile layers, then measure them, and journal them in this order, whichever device was faster.
+
+        All are compiled first: a device of this machine must not be timed while the compiler keeps it busy.
+        """
         if not layers:
             return
-        jobs: deque[_Job] = deque()
-        with (
-            tempfile.TemporaryDirectory(prefix="act-layers-") as folder,
-            LatencyDatabase(self._database) as database,
-        ):
-            for index, layer in enumerate(layers):
-                jobs.append(self._begin(layer, Path(folder) / f"layer-{index}", database))
-                while jobs and jobs[0].is_done:
-                    self._finish(jobs.popleft(), database)
-            self._finish_all(jobs, database)
+        with tempfile.TemporaryDirectory(prefix="act-layers-") as folder, LatencyDatabase(self._database) as database:
+            compiled = [self._compile(layer, Path(folder) / f"layer-{i}.onnx") for i, layer in enumerate(layers)]
+            begun = [self._submit(item) if self._lacks_time(item, database) else None for item in compiled]
+            self._finish(zip(compiled, begun, strict=True), database)
 
-    def _begin(self, layer: LayerShape, stem: Path, database: LatencyDatabase) -> _Job:
-        """Compile a layer, and hand it to the pool unless all of its kernels are known."""
+    def _compile(self, layer: LayerShape, onnx: Path) -> _Compiled:
         from ..compiler.compile import compile_onnx
         from ..compiler.layer_onnx import write_layer_onnx
 
-        onnx, package = write_layer_onnx(layer, stem.with_suffix(".onnx")), stem.with_suffix(".actpkg")
+        package = onnx.with_suffix(".actpkg")
         try:
-            compile_onnx(onnx, self._target, output=package, tuned=self._tuned)
+            compile_onnx(write_layer_onnx(layer, onnx), self._target, output=package, tuned=self._tuned)
         except CompileError as error:
-            return _Job(layer=layer, result=LayerResult(problem=str(error)))
+            return _Compiled(layer=layer, package=package, problem=str(error))
         content = read_package(package)
-        keys = {
-            index: kernel_key(content, index)
-            for index, step in enumerate(content.steps)
-            if step.source_operator not in _AROUND_A_LAYER
-        }
-        if all(self._known_us(key, database) is not None for key in keys.values()):
-            return _Job(layer=layer, keys=keys)
-        kernels = len(content.steps)
-        return _Job(layer=layer, keys=keys, future=self._pool.submit(lambda device: _timed(package, device, kernels)))
+        own = [i for i, step in enumerate(content.steps) if step.source_operator not in _AROUND_A_LAYER]
+        keys = {index: kernel_key(content, index) for index in own}
+        return _Compiled(layer=layer, package=package, kernels=len(content.steps), keys=keys)
 
-    def _finish(self, job: _Job, database: LatencyDatabase) -> None:
-        self._journal.append(job.layer, job.result or self._result(job, database))
+    def _lacks_time(self, item: _Compiled, database: LatencyDatabase) -> bool:
+        return any(self._known_us(key, database) is None for key in item.keys.values())
 
-    def _result(self, job: _Job, database: LatencyDatabase) -> LayerResult:
-        """What the database and the device say of a layer; kernels that the database has by now keep their times."""
-        device = ""
-        if job.future is not None:
-            try:
-                stats = self._pool.result(job.future)
-            except (CandidateError, PackageError) as error:
-                return LayerResult(problem=str(error), device=self._pool.id)
-            device = stats.device
-            for index, key in job.keys.items():
-                if self._known_us(key, database) is None:
-                    database.put_kernel(key, self._pool.fingerprint, stats.per_kernel_us[index], samples=TIMED_RUNS)
-        times = [self._known_us(key, database) or 0.0 for key in job.keys.values()]
-        return LayerResult(milliseconds=math.fsum(times) / 1000, device=device)
+    def _submit(self, item: _Compiled) -> "Future[LatencyStats]":
+        return self._pool.submit(lambda device: _timed(item, device))
 
-    def _finish_all(self, jobs: Iterable[_Job], database: LatencyDatabase) -> None:
-        """Finish what can be finished, even where no device is left for the rest: nothing measured is lost."""
+    def _finish(
+        self, items: "Iterable[tuple[_Compiled, Future[LatencyStats] | None]]", database: LatencyDatabase
+    ) -> None:
+        """Journal all that was measured, even where no device is left for the rest: nothing measured is lost."""
         lost: DeviceError | None = None
-        for job in jobs:
+        for item, future in items:
             try:
-                self._finish(job, database)
+                self._journal.append(item.layer, self._result(item, future, database))
             except DeviceError as error:
                 lost = lost or error
         if lost is not None:
             raise lost
 
+    def _result(self, item: _Compiled, future: "Future[LatencyStats] | None", database: LatencyDatabase) -> LayerResult:
+        """What database and device say of a layer; kernels that the database has by now keep their times."""
+        if item.problem is not None:
+            return LayerResult(problem=item.problem)
+        device = ""
+        if future is not None:
+            try:
+                stats = self._pool.result(future)
+            except (CandidateError, PackageError) as error:
+                return LayerResult(problem=str(error), device=self._pool.id)
+            device = stats.device
+            for index, key in item.keys.items():
+                if self._known_us(key, database) is None:
+                    database.put_kernel(key, self._pool.fingerprint, stats.per_kernel_us[index], samples=TIMED_RUNS)
+        times = [self._known_us(key, database) or 0.0 for key in item.keys.values()]
+        return LayerResult(milliseconds=math.fsum(times) / 1000, device=device)
+
     def _known_us(self, key: str, database: LatencyDatabase) -> float | None:
         return database.get_kernel(key, self._pool.fingerprint)
 
 
-def _timed(package: Path, device: Device, kernels: int) -> LatencyStats:
-    stats = measure(package, device, runs=TIMED_RUNS, max_seconds=1.0, profile_runs=TIMED_RUNS)
-    if len(stats.per_kernel_us) != kernels:
-        raise DeviceError(f"{device.id} gave {len(stats.per_kernel_us)} kernel times for {kernels} kernels")
+def _timed(item: _Compiled, device: Device) -> LatencyStats:
+    stats = measure(item.package, device, runs=TIMED_RUNS, max_seconds=1.0, profile_runs=TIMED_RUNS)
+    if len(stats.per_kernel_us) != item.kernels:
+        raise DeviceError(f"{device.id} gave {len(stats.per_kernel_us)} kernel times for {item.kernels} kernels")
     return stats
 
 

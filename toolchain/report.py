@@ -7,7 +7,7 @@ from typing import Any
 
 from rich.text import Text
 
-from .output import console, jsonable, print_table
+from .output import console, jsonable, milliseconds_text, print_table
 from .report_page import render
 from .report_schema import SCHEMA_VERSION, ReportError, parse_report, read_report
 from .report_values import comparison_rows, constraint_rows
@@ -54,6 +54,13 @@ def print_summary(report: Mapping[str, Any]) -> None:
         out.print(Text("constraint met" if met else "constraint NOT met", style="green" if met else "bold red"))
         for line in constraint_rows(parsed.constraint):
             out.print(Text(f"  {line}"), soft_wrap=True)
+    measured = [item for item in parsed.predictions if item.relative_error is not None]
+    if measured:
+        last = measured[-1]
+        found = f"predicted {milliseconds_text(last.predicted_ms)}, measured {milliseconds_text(last.measured_ms)}"
+        out.print(
+            Text(f"sum of kernels, {last.name}: {found} ({100 * (last.relative_error or 0):+.1f} %)"), soft_wrap=True
+        )
     if parsed.equality:
         worst = max((link.difference or 0.0) for link in parsed.equality)
         failed = [link.pair for link in parsed.equality if not link.passed]

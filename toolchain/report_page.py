@@ -132,6 +132,8 @@ def _comparison(report: Report) -> str:
 
 def _search(report: Report) -> str:
     cost_name = COST_NAMES.get(report.objective, report.objective)
+    if report.objective == "latency" and report.device is not None:
+        cost_name = f"sum of kernels measured on {report.device}, ms"
     trials = [
         _point(trial.cost, trial.accuracy, f"round {trial.number}, trial {trial.index}", trial.number, report.objective)
         for trial in report.trials
@@ -291,7 +293,7 @@ def _predictions(report: Report) -> str:
         for item in report.predictions
     ]
     note = (
-        "The search adds up kernels that were measured one layer at a time. Here whole networks were measured, end to "
+        "The search adds up the kernels of each layer, measured apart. Here whole networks were measured, from end to "
         "end: the error is that of the sum. Its kernels: their sum within the whole network, without what lies between."
     )
     return _section("Predicted and measured", _table(headings, rows) if rows else "", note=note)

@@ -204,7 +204,7 @@ class Equality(_Record):
 
 
 class Report(_Record):
-    """One run."""
+    """One run. `device` is what measured the latency that was its cost; without one, that was modelled."""
 
     schema_version: int
     act_version: str = ""
@@ -216,6 +216,7 @@ class Report(_Record):
     data: dict[str, Any] = {}
     target: dict[str, Any] = {}
     objective: str = "latency"
+    device: str | None = None
     granularity: str = ""
     baseline: Figures
     result: Figures

@@ -191,6 +191,32 @@ def example_report() -> dict[str, Any]:
         "layers": _layers(rng),
         "frozen": [{"layer": "linear", "reason": "its outputs are the network's output"}],
         "kernels": _kernels(rng),
+        "predictions": [
+            {
+                "name": "dense network",
+                "predicted_ms": 1.18,
+                "measured_ms": 1.31,
+                "kernels_ms": 1.21,
+                "relative_error": -0.0992,
+                "device": "opencl:0",
+                "problem": None,
+            },
+            {
+                "name": "round 1 search",
+                "predicted_ms": 0.7,
+                "measured_ms": None,
+                "kernels_ms": None,
+                "relative_error": None,
+                "device": "",
+                "problem": "build failure: a kernel is too large",
+            },
+        ],
+        "not_runnable": [
+            {
+                "layer": {"kind": "conv", "c_in": 16, "c_out": 13, "columns": 44, "output_hw": [8, 8]},
+                "problem": "the runner crashed at 'time' (Segmentation fault)",
+            }
+        ],
         "equality": [
             {"pair": "masked = compact", "difference": 3.1e-7, "tolerance": 1e-4, "passed": True},
             {"pair": "compact = onnxruntime", "difference": 8.4e-7, "tolerance": 1e-4, "passed": True},

@@ -158,14 +158,14 @@ def searched_before():
 
 
 @pytest.fixture
-def alone(make_phone_that, search, searched_before, tmp_path):
+def alone(make_phone_that, search, searched_before, run_adb, tmp_path):
     """What a search on one healthy phone finds, and its measurements in order."""
     if not searched_before:
         phone = make_phone_that(nothing, 0)
         searched_before["found"] = search("alone", f"adb:{phone.serial}")
         searched_before["times"] = times_of(tmp_path / "alone")
         searched_before["measured"] = phone.measured
-        phone.close()
+        run_adb("disconnect", phone.address)
     return SimpleNamespace(**searched_before)
 
 
