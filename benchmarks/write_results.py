@@ -45,7 +45,7 @@ def main() -> None:
     sections = [
         *(_compress(), _ablations(), _demo(), _admm(), _training_compiled()),
         *(_ranking(), _search(), _processes(), _torchvision(), _compiled(), _compile_cost()),
-        *(_shares(), _ncnn(), _fuzz()),
+        *(_shares(), _ncnn(), _overhead(), _fuzz()),
     ]
     text = "# Results\n\nWritten by `benchmarks/write_results.py` from the JSON files in `benchmarks/results/`.\n\n"
     (HERE / "RESULTS.md").write_text(text + "\n\n".join(section for section in sections if section) + "\n")
@@ -373,6 +373,35 @@ def _ncnn() -> str:
     note = f"Milliseconds on one Vulkan device, fp32, 224 pixels; compact is `{found['plan']}`; {_hardware(found)}."
     headings = ("network", "ncnn", "act, dense", "act, compact", "dense, as fast as ncnn", "compact")
     return _section("Beside ncnn", note, headings, rows)
+
+
+def _overhead() -> str:
+    path = RESULTS / "harness_overhead.json"
+    if not path.exists():
+        return ""
+    found = _read(path)
+    rows = [
+        (
+            row["device"],
+            row["network"],
+            f"{row['p50_ms']:.3g}",
+            f"{row['spread_percent']:.1f}",
+            f"{row['flagged']} of {row['repeats']}",
+            f"{row['overhead_s']:.2f} ({row['overhead_most_s']:.2f})",
+            f"{row['first_overhead_s']:.2f}",
+            f"{row['loaded_flagged']} of {row['loaded_repeats']}",
+        )
+        for row in found["rows"]
+    ]
+    note = (
+        "One package measured again and again: the medians' spread, and what a measurement takes beyond warm-up and "
+        f"samples (building kernels, verifying, the reference before and after, adb); {_hardware(found)}. The phone is "
+        "an emulated one on the same machine, behind the real adb. Under load a process counts on every processor."
+    )
+    headings = (
+        *("device", "network", "p50 ms", "spread %", "flagged", "overhead s (most)", "the first", "flagged under load"),
+    )
+    return _section("Measuring", note, headings, rows)
 
 
 def _fuzz() -> str:

@@ -224,6 +224,7 @@ def _from_version_1(values: dict[str, Any]) -> dict[str, Any]:
         "flags": {"unchecked": _UNCHECKED},
         "warmup_runs": 0,
         "warmup_ms": 0.0,
+        "timed_s": 0.0,
         "reference": "",
         "reference_ms": [],
         "drift": None,

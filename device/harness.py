@@ -81,6 +81,7 @@ class LatencyStats:
         flags: What speaks against the measurement, by kind (see ``quality.py``), with the reason; empty for a good one.
         warmup_runs: Inferences before the first sample.
         warmup_ms: Their time.
+        timed_s: Time of warm-up, samples and profile together.
         reference: Name of the reference package; empty where none was timed.
         reference_ms: Its median before and after; empty where it was not timed.
         drift: Its second median by its first; None where it was not timed.
@@ -113,6 +114,7 @@ class LatencyStats:
     flags: dict[str, str]
     warmup_runs: int
     warmup_ms: float
+    timed_s: float
     reference: str
     reference_ms: tuple[float, ...]
     drift: float | None
@@ -246,6 +248,7 @@ def _stats(
         flags=judge(raw.single_ms, seen),
         warmup_runs=raw.warmup_runs,
         warmup_ms=raw.warmup_ms,
+        timed_s=raw.timed_s,
         reference=options.reference.stem if has_reference and options.reference is not None else "",
         reference_ms=known if has_reference else (),
         drift=drift_of(seen),

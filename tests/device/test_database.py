@@ -40,6 +40,7 @@ def stats():
         flags={},
         warmup_runs=10,
         warmup_ms=200.0,
+        timed_s=1.0,
         reference="reference-opencl-0",
         reference_ms=(5.0, 5.2),
         drift=1.04,
