@@ -60,6 +60,10 @@ class Space:
         """Candidates one step away: another form, the next value of one size, or one size up and another down."""
         return [other for other in self.candidates if self._is_near(self._places[choice], self._places[other])]
 
+    def place(self, choice: KernelChoice) -> Place:
+        """Where a candidate lies."""
+        return self._places[choice]
+
     def _is_near(self, here: Place, there: Place) -> bool:
         steps = [axis.index(b) - axis.index(a) for axis, a, b in zip(self._axes, here[1:], there[1:], strict=True)]
         moved = sum(abs(step) for step in steps)
