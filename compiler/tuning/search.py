@@ -119,30 +119,46 @@ class LayerSearch:
         """
         generator = random.Random(f"{self.task.text} {len(self.trials)}")
         relative = {choice: trial.relative for choice, trial in self.trials.items()} or {self.space.rule: 1.0}
-        proposed = self._proposals(self.space, relative, min(most, GROUP), generator)
-        base = list(dict.fromkeys((self.space.rule, self.best_choice)))
+        return self.measure(self._proposals(self.space, relative, min(most, GROUP), generator))
+
+    def measure(self, proposed: Sequence[KernelChoice]) -> int:
+        """Measure new candidates, in as many groups as their memory asks for; returns how many were tried.
+
+        Raises:
+            UntunableLayerError: If the layer cannot be tuned.
+            DeviceError: If the device failed.
+        """
         bench = self._open_bench()
         bench.build(self.space.rule)
-        group: list[KernelChoice] = []
         before = self.candidates_tried
+        group: list[KernelChoice] = []
         for choice in proposed:
             try:
                 bench.build(choice)
-                if not group or bench.room([*base, *group], choice):
-                    group.append(choice)
             except BadCandidateError as error:
                 self._keep_bad(choice, error)
+                continue
+            if group and not bench.room([*self._base, *group], choice):
+                self._measure(bench, group)
+                group = []
+            group.append(choice)
         if group or self.space.rule not in self.trials:
-            self._measure(bench, base, group)
+            self._measure(bench, group)
         return self.candidates_tried - before
+
+    @property
+    def _base(self) -> list[KernelChoice]:
+        """What each group is compared with: the rule's kernel and, as the last, the best."""
+        return list(dict.fromkeys((self.space.rule, self.best_choice)))
 
     def _open_bench(self) -> LayerBench:
         if self._bench is None:
             self._bench = LayerBench(self.task, self._target, self._device, self._folder)
         return self._bench
 
-    def _measure(self, bench: LayerBench, base: Sequence[KernelChoice], group: Sequence[KernelChoice]) -> None:
+    def _measure(self, bench: LayerBench, group: Sequence[KernelChoice]) -> None:
         """Compare a group; where it fails, each by itself, so that the one at fault is found."""
+        base = self._base
         try:
             times = dict(zip((*base, *group), bench.times((*base, *group)), strict=True))
         except BadCandidateError as error:
@@ -150,9 +166,9 @@ class LayerSearch:
                 raise DeviceError(f"the kernel that the rule chose for {self.task.label!r} fails: {error}") from error
             if len(group) > 1:
                 for choice in group:
-                    self._measure(bench, base, [choice])
+                    self._measure(bench, [choice])
                 return
-            self._measure(bench, base, [])  # raises where the device is at fault
+            self._measure(bench, [])  # raises where the device is at fault
             self._keep_bad(group[0], error)
             return
         rule_us = times[self.space.rule]
@@ -162,12 +178,15 @@ class LayerSearch:
             self._keep(choice, times[choice], rule_us)
         fastest = min(group, key=lambda choice: times[choice], default=None)
         if fastest is not None and times[fastest] < (1 - MARGIN) * times[base[-1]]:
-            self._confirm(bench, base, fastest)
+            self._confirm(bench, base[-1], fastest)
 
-    def _confirm(self, bench: LayerBench, base: Sequence[KernelChoice], challenger: KernelChoice) -> None:
+    def _confirm(self, bench: LayerBench, best: KernelChoice, challenger: KernelChoice) -> None:
         """Compare with the best once more, by turns; the rule's kernel is there for its time."""
-        rule, best = base[0], base[-1]
-        times = bench.times((rule, best, challenger, challenger, best, rule))
+        try:
+            times = bench.times((self.space.rule, best, challenger, challenger, best, self.space.rule))
+        except BadCandidateError as error:  # it ran once, and does not run again
+            self._keep_bad(challenger, error)
+            return
         rule_us, best_us, own_us = ((times[i] + times[-1 - i]) / 2 for i in range(3))
         self._keep(challenger, own_us, rule_us, winner=own_us < (1 - MARGIN) * best_us)
 

@@ -70,6 +70,10 @@ class Space:
         """
         return [other for other in self.candidates if self._is_near(self._places[choice], self._places[other])]
 
+    def place(self, choice: KernelChoice) -> Place:
+        """Where a candidate lies."""
+        return self._places[choice]
+
     def _is_near(self, here: Place, there: Place) -> bool:
         if here[:3] == there[:3]:
             items = self._groups[here[:3]]
