@@ -60,7 +60,7 @@ def block(first, position):
 
 
 def convolutions():
-    """Dense, packed columns, blocks, channels, grouped, depthwise, 1x1, strided; pooled, joined in place, classified."""
+    """Dense, columns, blocks, channels, grouped, depthwise, 1x1, strided; pooled, joined in place, classified."""
 
     def conv(source, result, **attributes):
         return helper.make_node("Conv", [source, f"{result}.w"], [result], name=result, **attributes)
