@@ -1,9 +1,10 @@
 """Latency measured on devices: the sum of a candidate's kernels, each layer compiled and run on its own.
 
-Layers that were not measured yet are estimated from the nearest measured one, scaled by the model's ratio; what a
-search settles on is measured before it counts. Compiling stays in the caller's thread; the pool's devices measure at
-the same time. A layer that cannot be built or run is remembered as such: it has no time, and every candidate with it
-costs infinitely much, so that a search goes around it.
+Layers that were not measured yet are estimated by the model, its constants fitted to what was measured (`latency_fit`),
+and scaled as for the nearest measured layer; what a search settles on is measured before it counts. Compiling stays in
+the caller's thread; the pool's devices measure at the same time. A layer that cannot be built or run is remembered as
+such: it has no time, and every candidate with it costs infinitely much, so that a search goes around it. A time that
+is flagged, after another try, serves this run and no other.
 """
 
 import math
@@ -16,7 +17,8 @@ from typing import Final
 
 from ..compiler.errors import CompileError
 from ..compiler.kernel_choice import UNTUNED, TunedKernels
-from ..compiler.latency_model import modelled_latency_ms
+from ..compiler.latency_fit import fit_parameters
+from ..compiler.latency_model import ModelParameters, default_parameters, modelled_kernels
 from ..compiler.layer_shape import LayerShape
 from ..compiler.targets import Target
 from ..device.database import LatencyDatabase, kernel_key
@@ -27,6 +29,7 @@ from ..device.pool import DevicePool
 from .measurement_journal import LayerResult, MeasurementJournal
 
 TIMED_RUNS: Final = 30
+ATTEMPTS: Final = 2
 _AROUND_A_LAYER: Final = frozenset({"clear_halos", "copy"})
 """Kernels that a layer on its own needs, and a network once: its input brought into the layout of its kernel."""
 
@@ -69,6 +72,7 @@ class MeasuredLatency:
         self._tuned = tuned
         self._known: dict[LayerShape, LayerResult] = {}
         self._estimates: dict[LayerShape, float] = {}
+        self._parameters: ModelParameters | None = None
 
     def __call__(self, layers: Sequence[LayerShape]) -> float:
         """Milliseconds of `layers`: measured where confirmed, else estimated; infinite where one does not run."""
@@ -100,6 +104,7 @@ class MeasuredLatency:
     def _learn(self, layer: LayerShape, result: LayerResult) -> None:
         self._known[layer] = result
         self._estimates.clear()
+        self._parameters = None
 
     def _price(self, layer: LayerShape) -> float:
         known = self._known.get(layer)
@@ -110,8 +115,8 @@ class MeasuredLatency:
         return self._estimates[layer]
 
     def _estimate(self, layer: LayerShape) -> float:
-        """The model's time, scaled as for the measured layer of the same kind and size that is nearest in MACs."""
-        modelled = modelled_latency_ms([layer], self._target)
+        """The fitted model's time, scaled as for the measured layer of the same kind and size nearest in MACs."""
+        modelled = self._modelled_ms(layer)
         alike = [
             (abs(other.macs - layer.macs), astuple(other), other, known.milliseconds)
             for other, known in self._known.items()
@@ -120,7 +125,18 @@ class MeasuredLatency:
         if not alike:
             return modelled
         _, _, nearest, milliseconds = min(alike)  # of equally near ones the same, whatever the order measured in
-        return modelled * milliseconds / modelled_latency_ms([nearest], self._target)
+        return modelled * milliseconds / self._modelled_ms(nearest)
+
+    def _modelled_ms(self, layer: LayerShape) -> float:
+        """Of the layer's kernel, by the model's constants that fit all that was measured so far."""
+        if self._parameters is None:
+            measured = [(shape, known.milliseconds) for shape, known in self._known.items() if known.milliseconds]
+            self._parameters = default_parameters(self._target)
+            if measured:
+                shapes, times_us = zip(*((shape, 1000 * time_ms) for shape, time_ms in measured), strict=True)
+                self._parameters = fit_parameters(shapes, times_us, self._target)
+        (kernel,) = modelled_kernels([layer], self._target, self._parameters)
+        return kernel.modelled_us / 1000
 
     def _measure(self, layers: Sequence[LayerShape]) -> None:
         """Compile layers, then measure them, and journal them in this order, whichever device was faster.
@@ -171,25 +187,28 @@ class MeasuredLatency:
         """What database and device say of a layer; kernels that the database has by now keep their times."""
         if item.problem is not None:
             return LayerResult(problem=item.problem)
-        device = ""
-        if future is not None:
-            try:
-                stats = self._pool.result(future)
-            except (CandidateError, PackageError) as error:
-                return LayerResult(problem=str(error), device=self._pool.id)
-            device = stats.device
-            for index, key in item.keys.items():
-                if self._known_us(key, database) is None:
-                    database.put_kernel(key, self._pool.fingerprint, stats.per_kernel_us[index], samples=TIMED_RUNS)
-        times = [self._known_us(key, database) or 0.0 for key in item.keys.values()]
-        return LayerResult(milliseconds=math.fsum(times) / 1000, device=device)
+        known = {key: self._known_us(key, database) for key in item.keys.values()}
+        if future is None:
+            return LayerResult(milliseconds=math.fsum(value or 0.0 for value in known.values()) / 1000)
+        try:
+            stats = self._pool.result(future)
+        except (CandidateError, PackageError) as error:
+            return LayerResult(problem=str(error), device=self._pool.id)
+        times = []
+        for index, key in item.keys.items():
+            measured = stats.per_kernel_us[index]
+            times.append(known[key] or measured)
+            if known[key] is None and not stats.flags:  # what is flagged must not outlive this run
+                database.put_kernel(key, self._pool.fingerprint, measured, samples=TIMED_RUNS)
+        flags = tuple(sorted(stats.flags))
+        return LayerResult(milliseconds=math.fsum(times) / 1000, device=stats.device, flags=flags)
 
     def _known_us(self, key: str, database: LatencyDatabase) -> float | None:
         return database.get_kernel(key, self._pool.fingerprint)
 
 
 def _timed(item: _Compiled, device: Device) -> LatencyStats:
-    stats = measure(item.package, device, runs=TIMED_RUNS, max_seconds=1.0, profile_runs=TIMED_RUNS)
+    stats = measure(item.package, device, runs=TIMED_RUNS, max_seconds=1.0, profile_runs=TIMED_RUNS, attempts=ATTEMPTS)
     if len(stats.per_kernel_us) != item.kernels:
         raise DeviceError(f"{device.id} gave {len(stats.per_kernel_us)} kernel times for {item.kernels} kernels")
     return stats

@@ -21,11 +21,13 @@ class LayerResult:
         milliseconds: Sum of its kernels.
         problem: Why it cannot be built or run; then there is no time.
         device: Which one said so; empty where the database or the compiler did.
+        flags: What speaks against the time (`device.quality`), by name; the time stands for this run alone.
     """
 
     milliseconds: float | None = None
     problem: str | None = None
     device: str = ""
+    flags: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if (self.milliseconds is None) == (self.problem is None):
@@ -63,14 +65,17 @@ class MeasurementJournal:
 
     def append(self, layer: LayerShape, result: LayerResult) -> None:
         """Record a new result."""
-        values = {name: value for name, value in asdict(result).items() if value not in (None, "")}
+        values = {name: value for name, value in asdict(result).items() if value not in (None, "", ())}
         self._events.append({"event": "measured", "layer": asdict(layer), **values})
         self._recorded[layer] = result
 
 
 def _result_of(event: Mapping[str, Any]) -> LayerResult:
     return LayerResult(
-        milliseconds=event.get("milliseconds"), problem=event.get("problem"), device=event.get("device", "")
+        milliseconds=event.get("milliseconds"),
+        problem=event.get("problem"),
+        device=event.get("device", ""),
+        flags=tuple(event.get("flags", ())),
     )
 
 

@@ -5,13 +5,14 @@ import threading
 from dataclasses import replace
 
 import pytest
+from act.compiler.latency_fit import fit_parameters
+from act.compiler.latency_model import modelled_kernels
 from act.compiler.layer_shape import LayerShape
 from act.compiler.targets import get_target
 from act.device.database import kernel_key
 from act.device.devices import CandidateError, DeviceError, DeviceInfo, RawTiming
 from act.device.package_format import read_package
 from act.device.pool import DevicePool, NoDeviceLeftError, ReturnPolicy
-from act.toolchain.latency import ModelledLatency
 from act.toolchain.measured_latency import MeasuredLatency
 from act.toolchain.measurement_journal import LayerResult, MeasurementJournal
 from act.toolchain.run_folder import Journal
@@ -37,7 +38,8 @@ INFO = DeviceInfo(
 class TableDevice:
     """Every kernel takes microseconds that its content decides, on every such device alike."""
 
-    def __init__(self, name="opencl:a", *, fails=None, waits_for=None):
+    def __init__(self, name="opencl:a", *, fails=None, waits_for=None, scatter=0.0):
+        self.scatter = scatter
         self.info, self.id = replace(INFO, id=name), name
         self.fails, self.waits_for, self.calls, self.begun = fails, waits_for, 0, threading.Event()
 
@@ -53,8 +55,11 @@ class TableDevice:
         if self.fails is not None and (error := self.fails(content)) is not None:
             raise error
         times = tuple(10 + int(kernel_key(content, index)[:2], 16) / 10 for index in range(len(content.steps)))
-        total = (sum(times) / 1000,) * options.runs
-        return RawTiming(single_ms=total, burst_ms=(), step_us=times, verified_error=0.0, build_ms=1.0, memory_bytes=1)
+        total = sum(times) / 1000
+        samples = tuple(total * (1 + self.scatter * (run % 3)) for run in range(options.runs))
+        return RawTiming(
+            single_ms=samples, burst_ms=(), step_us=times, verified_error=0.0, build_ms=1.0, memory_bytes=1
+        )
 
 
 def conv(c_out, c_in=4):
@@ -129,12 +134,34 @@ def test_records_and_prices_do_not_depend_on_which_device_was_faster(make_cost, 
     assert both(layers) == alone(layers)
 
 
-def test_what_is_not_measured_is_estimated_from_its_nearest_neighbour(make_cost):
-    cost, modelled = make_cost(TableDevice()), ModelledLatency(TARGET)
-    assert cost([conv(6)]) == modelled([conv(6)])
+def test_what_is_not_measured_is_estimated_by_the_model_fitted_to_what_is(make_cost):
+    cost = make_cost(TableDevice())
+
+    def modelled(layer, parameters):
+        return modelled_kernels([layer], TARGET, parameters)[0].modelled_us
+
+    assert cost([conv(6)]) == pytest.approx(modelled(conv(6), None) / 1000)
     cost.confirm([conv(4), conv(16)])
-    assert cost([conv(6)]) == pytest.approx(modelled([conv(6)]) * cost([conv(4)]) / modelled([conv(4)]))
-    assert cost([conv(15)]) == pytest.approx(modelled([conv(15)]) * cost([conv(16)]) / modelled([conv(16)]))
+    known = {size: 1000 * cost([conv(size)]) for size in (4, 16)}
+    fitted = fit_parameters([replace(conv(size), name="") for size in known], list(known.values()), TARGET)
+    for size, nearest in ((6, 4), (15, 16)):
+        ratio = modelled(conv(size), fitted) / modelled(conv(nearest), fitted)
+        assert 1000 * cost([conv(size)]) == pytest.approx(known[nearest] * ratio)
+
+
+def test_a_flagged_time_serves_its_run_and_no_other(make_cost, tmp_path):
+    device = TableDevice(scatter=0.5)
+    cost = make_cost(device)
+    cost.confirm([conv(4)])
+    assert device.calls == 2  # tried again, and flagged again
+    (event,) = Journal(tmp_path / "events.jsonl")
+    assert event["flags"] == ["noisy"]
+    resumed = make_cost(device)
+    resumed.confirm([conv(4)])
+    assert resumed([conv(4)]) == cost([conv(4)]) and device.calls == 2
+    quiet = TableDevice()
+    make_cost(quiet, journal="other.jsonl").confirm([conv(4)])
+    assert quiet.calls == 1
 
 
 def test_a_layer_that_does_not_run_has_no_time_and_ends_no_run(make_cost, tmp_path):
