@@ -37,7 +37,7 @@ dense_epochs = 1
 retrain_epochs = 1
 final_epochs = 1
 [search]
-trials = 6
+trials = 3
 images = 100
 recalibration_images = 100
 """
