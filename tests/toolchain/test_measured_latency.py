@@ -8,7 +8,8 @@ import pytest
 from act.compiler.layer_shape import LayerShape
 from act.compiler.targets import get_target
 from act.device.devices import CandidateError, DeviceError
-from act.device.pool import DevicePool, NoDeviceLeftError, ReturnPolicy
+from act.device.pool import DevicePool
+from act.device.pool_types import NoDeviceLeftError, ReturnPolicy
 from act.toolchain.latency import ModelledLatency
 from act.toolchain.measured_latency import MeasuredLatency
 from act.toolchain.measurement_journal import LayerResult, MeasurementJournal

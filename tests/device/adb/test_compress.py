@@ -9,8 +9,8 @@ from types import SimpleNamespace
 import pytest
 from act.device.devices import DeviceError
 from act.device.local import find_libraries
-from act.device.pool import NoDeviceLeftError, ReturnPolicy
 from act.device.pool_opening import open_pool
+from act.device.pool_types import NoDeviceLeftError, ReturnPolicy
 from act.toolchain.cli import main
 from act.toolchain.compression import make_goal
 from act.toolchain.config import resolve
