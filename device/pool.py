@@ -4,7 +4,8 @@ Devices are interchangeable when their fingerprints are equal: their times then 
 own that takes the next piece of work, so results never depend on the number of devices, nor on which one was faster.
 
 - A device that fails (lost, hot for longer than its patience, refused by its settings) gives its work back and pauses.
-  It is looked at again and again, and goes on when it is well and still the same; after ``give_up_s`` it is given up.
+  It is looked at again and again, and goes on when it is well and still the same. It is given up when it fails after
+  every return, or when no device at all has worked for ``give_up_s``.
 - A candidate that fails (see ``CandidateError``) fails on every device alike: its future gets the error, nothing else.
 - When no device is left, all work ends with :class:`NoDeviceLeftError`.
 
@@ -18,7 +19,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from itertools import chain, repeat
 from types import TracebackType
 from typing import Any, Final, Literal, Self, TypeVar
@@ -26,41 +27,10 @@ from typing import Any, Final, Literal, Self, TypeVar
 from .devices import Device, DeviceInfo
 from .errors import CandidateError, DeviceError, RunnerDiedError
 from .package_format import PackageError
+from .pool_types import NoDeviceLeftError, Notice, ReturnPolicy
 
 Result = TypeVar("Result")
 _POLL_S: Final = 0.2
-
-
-class NoDeviceLeftError(DeviceError):
-    """Every device of a pool was given up."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class ReturnPolicy:
-    """How long a device that went away is waited for.
-
-    Attributes:
-        look_s: Seconds before each look at it; the last one repeats.
-        give_up_s: Seconds after which it is given up.
-        failures: Failures in a row, each after a return, with which it is given up, too.
-    """
-
-    look_s: tuple[float, ...] = (2.0, 5.0, 10.0, 30.0)
-    give_up_s: float = 600.0
-    failures: int = 3
-
-
-@dataclass(frozen=True, kw_only=True)
-class Notice:
-    """Something that happened to a device, for the journal and for whoever watches."""
-
-    device: str
-    happened: Literal["left out", "paused", "returned", "given up"]
-    text: str
-
-    def to_dict(self) -> dict[str, Any]:
-        """JSON values."""
-        return asdict(self)
 
 
 @dataclass(kw_only=True)
@@ -116,6 +86,7 @@ class DevicePool:
         self._closing = threading.Event()
         self._notices: queue.SimpleQueue[Notice] = queue.SimpleQueue()
         self._started = False
+        self._alone_since: float | None = None
         for notice in left_out:
             self._notices.put(notice)
 
@@ -246,25 +217,25 @@ class DevicePool:
         """Pause a device until it is well again; False where it is given up."""
         member.failures += 1
         self._pause(member, error)
-        limit = time.monotonic() + self._policy.give_up_s
         if member.failures < self._policy.failures:
             for wait_s in chain(self._policy.look_s, repeat(self._policy.look_s[-1])):
-                if time.monotonic() + wait_s > limit:
-                    break
                 if self._closing.wait(wait_s):
                     return False
                 if self._is_back(member):
                     return True
+                if self._is_over():
+                    break
         self._give_up(member)
         return False
 
     def _pause(self, member: _Member, error: DeviceError) -> None:
         with self._changed:
             member.state, member.problem = "paused", str(error)
-            alone = all(other.state != "working" for other in self._members)
-        then = "another one takes its work over"
-        if alone:
-            then = f"the work waits up to {self._policy.give_up_s:g} s for a device to come back"
+            if not self._working() and self._alone_since is None:
+                self._alone_since = time.monotonic()
+            then = "another one takes its work over"
+            if self._alone_since is not None:
+                then = f"the work waits up to {self._policy.give_up_s:g} s for a device to come back"
         self._notices.put(Notice(device=member.device.id, happened="paused", text=f"{error}; {then}"))
 
     def _is_back(self, member: _Member) -> bool:
@@ -276,9 +247,17 @@ class DevicePool:
             member.problem = str(error)
             return False
         with self._changed:
-            member.device, member.state = device, "working"
+            member.device, member.state, self._alone_since = device, "working", None
         self._notices.put(Notice(device=name, happened="returned", text="it is back and goes on"))
         return True
+
+    def _working(self) -> bool:
+        return any(member.state == "working" for member in self._members)
+
+    def _is_over(self) -> bool:
+        """Whether every device has been away for as long as they are waited for."""
+        since = self._alone_since
+        return since is not None and time.monotonic() - since > self._policy.give_up_s
 
     def _give_up(self, member: _Member) -> None:
         self._notices.put(Notice(device=member.device.id, happened="given up", text=member.problem))

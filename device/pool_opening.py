@@ -13,7 +13,8 @@ from typing import Final
 from .adb.failures import Patience
 from .devices import Device, open_device
 from .errors import DeviceError
-from .pool import DevicePool, Notice, ReturnPolicy
+from .pool import DevicePool
+from .pool_types import Notice, ReturnPolicy
 
 # A pool waits for its phones itself and gives their work to others meanwhile: shorter than a lone phone's patience.
 PHONE_PATIENCE: Final = Patience(retry_s=(0.5, 2.0, 8.0), cool_down_s=(5.0, 30.0, 60.0))

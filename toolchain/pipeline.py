@@ -15,8 +15,9 @@ import torch
 
 from ..compiler.kernel_choice import TunedKernels
 from ..compiler.targets import get_target
-from ..device.pool import DevicePool, Notice
+from ..device.pool import DevicePool
 from ..device.pool_opening import open_pool
+from ..device.pool_types import Notice
 from ..models.data import DataSplits, is_folder_of_images, load_data
 from ..models.image_set import join
 from .batches import Batches

@@ -14,7 +14,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
-from ..compiler.compile import compile_onnx
 from ..compiler.errors import CompileError
 from ..compiler.kernel_choice import UNTUNED, TunedKernels
 from ..compiler.targets import Target
@@ -110,6 +109,8 @@ class PredictionChecks:
         return list(self._rows.values())
 
     def _compared(self, check: PredictionCheck, network: CapturedNetwork) -> PredictionCheck:
+        from ..compiler.compile import compile_onnx
+
         with tempfile.TemporaryDirectory(prefix="act-check-") as folder:
             package = Path(folder) / "model.actpkg"
             try:

@@ -1,6 +1,7 @@
 """Interchangeable devices that share work, with devices of these tests' own that fail on command."""
 
 import threading
+import time
 from concurrent.futures import CancelledError
 from dataclasses import replace
 
@@ -8,8 +9,9 @@ import pytest
 from act.device.devices import CandidateError, DeviceError, DeviceInfo
 from act.device.errors import RunnerDiedError
 from act.device.package_format import PackageError
-from act.device.pool import DevicePool, NoDeviceLeftError, Notice, ReturnPolicy
+from act.device.pool import DevicePool
 from act.device.pool_opening import choose_kind
+from act.device.pool_types import NoDeviceLeftError, Notice, ReturnPolicy
 
 INFO = DeviceInfo(
     id="adb:a",
@@ -140,6 +142,30 @@ def test_when_none_is_left_every_piece_of_work_ends_with_the_reasons(make_pool):
             pool.result(future)
     with pytest.raises(NoDeviceLeftError):
         pool.run(lambda phone: phone.work(1))
+
+
+def test_a_device_that_is_away_for_long_is_missed_only_while_none_works(make_pool):
+    lost, good = Phone("adb:lost", DeviceError("unplugged")), Phone("adb:good")
+    looks, back = [], threading.Event()
+
+    def reopen(name):
+        looks.append(name)
+        if not back.is_set():
+            raise DeviceError("not yet")
+        return lost
+
+    pool, notices = make_pool(lost, good, reopen=reopen)
+    assert pool.run(lambda phone: phone.work(0)) == 0
+    while happened(notices) != [("adb:lost", "paused")]:  # the good one may have been first
+        pool.run(lambda phone: phone.work(0))
+        pool.tell()
+    time.sleep(2 * QUICK.give_up_s)
+    assert pool.run(lambda phone: phone.work(1)) == 1
+    back.set()
+    while happened(notices)[-1] != ("adb:lost", "returned"):
+        time.sleep(0.01)
+        pool.tell()
+    assert len(looks) > 3
 
 
 def test_a_device_that_fails_after_every_return_is_given_up(make_pool):

@@ -9,57 +9,16 @@ from act.compiler.latency_fit import fit_parameters
 from act.compiler.latency_model import modelled_kernels
 from act.compiler.layer_shape import LayerShape
 from act.compiler.targets import get_target
-from act.device.database import kernel_key
-from act.device.devices import CandidateError, DeviceError, DeviceInfo, RawTiming
-from act.device.package_format import read_package
-from act.device.pool import DevicePool, NoDeviceLeftError, ReturnPolicy
+from act.device.devices import CandidateError, DeviceError
+from act.device.pool import DevicePool
+from act.device.pool_types import NoDeviceLeftError, ReturnPolicy
 from act.toolchain.measured_latency import MeasuredLatency
 from act.toolchain.measurement_journal import LayerResult, MeasurementJournal
 from act.toolchain.run_folder import Journal
 
+from .table_device import TableDevice
+
 TARGET = get_target("adreno640")
-INFO = DeviceInfo(
-    id="opencl:a",
-    name="Adreno 640",
-    vendor="Q",
-    platform="Q",
-    driver="1",
-    version="2.0",
-    type="gpu",
-    compute_units=2,
-    global_memory_bytes=1,
-    max_work_group_size=1,
-    local_memory_bytes=1,
-    has_fp16=True,
-    fingerprint="same",
-)
-
-
-class TableDevice:
-    """Every kernel takes microseconds that its content decides, on every such device alike."""
-
-    def __init__(self, name="opencl:a", *, fails=None, waits_for=None, scatter=0.0):
-        self.scatter = scatter
-        self.info, self.id = replace(INFO, id=name), name
-        self.fails, self.waits_for, self.calls, self.begun = fails, waits_for, 0, threading.Event()
-
-    def state(self):
-        return {}
-
-    def time(self, package, options):
-        self.calls += 1
-        self.begun.set()
-        if self.waits_for is not None:
-            assert self.waits_for.wait(20)
-        content = read_package(package)
-        if self.fails is not None and (error := self.fails(content)) is not None:
-            raise error
-        times = tuple(10 + int(kernel_key(content, index)[:2], 16) / 10 for index in range(len(content.steps)))
-        total = sum(times) / 1000
-        samples = tuple(total * (1 + self.scatter * (run % 3)) for run in range(options.runs))
-        return RawTiming(
-            single_ms=samples, burst_ms=(), step_us=times, verified_error=0.0, build_ms=1.0, memory_bytes=1
-        )
 
 
 def conv(c_out, c_in=4):

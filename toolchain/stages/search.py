@@ -12,9 +12,9 @@ from ..search.budget import Budget, Proposal
 from ..search.problem import SearchProblem, network_problem
 from ..search.strategies import make_strategy
 from ..search.strategy import affordable_trials
-from ..search.trials import Shortlist, TrialJournal
+from ..search.trials import TrialJournal
 from ..workbench import Workbench
-from .confirmation import FINALISTS, chosen
+from .confirmation import Finalists
 
 
 def search_stage(bench: Workbench, stage: str, network: CapturedNetwork, budget: Budget, objective: str) -> Proposal:
@@ -35,10 +35,10 @@ def search_stage(bench: Workbench, stage: str, network: CapturedNetwork, budget:
             bench.folder.trials.append({"stage": stage, **trial})
             bar.advance(1, f"accuracy {trial['figures']['accuracy']:.1f} %")
 
-        finalists = Shortlist[Proposal](FINALISTS)
+        finalists = Finalists(space, budget, objective, trials)
         journal = TrialJournal(replay=bench.folder.trials_of(stage), append=record, on_trial=finalists.add)
         result = strategy.run(problem, trials, np.random.default_rng(bench.seed_of(stage)), journal)
-        best = chosen(space, budget, objective, finalists.trials)
+        best = finalists.choose()
         bar.say(f"best {best.outcome.figures['accuracy']:.1f} % before any retraining")
     found = best.candidate
     bench.check_prediction(stage, found.costs["latency"], lambda: compact(network, coupling, found.plan))

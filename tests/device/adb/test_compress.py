@@ -9,8 +9,8 @@ from types import SimpleNamespace
 import pytest
 from act.device.devices import DeviceError
 from act.device.local import find_libraries
-from act.device.pool import NoDeviceLeftError, ReturnPolicy
 from act.device.pool_opening import open_pool
+from act.device.pool_types import NoDeviceLeftError, ReturnPolicy
 from act.toolchain.cli import main
 from act.toolchain.compression import make_goal
 from act.toolchain.config import resolve
@@ -37,7 +37,7 @@ dense_epochs = 1
 retrain_epochs = 1
 final_epochs = 1
 [search]
-trials = 6
+trials = 3
 images = 100
 recalibration_images = 100
 """
@@ -228,6 +228,19 @@ def test_a_dense_network_that_does_not_run_ends_the_search_with_what_to_do(make_
         DeviceError, match=r"cannot run the dense network, choose another --target.*\n  .*conv1: .*crash"
     ):
         search("dense", f"adb:{phone.serial}")
+
+
+def test_a_run_without_a_phone_left_ends_with_3_and_the_command_that_resumes_it(
+    make_phone_that, table_runner, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setenv("ACT_DATABASE", str(tmp_path / "latency.sqlite"))
+    phone = make_phone_that(save_power, 2)
+    fixed = ["--config", str(tmp_path / "small.toml"), "--quiet", "--out", str(tmp_path / "run")]
+    assert main(["compress", MODEL, "--device", f"adb:{phone.serial}", *fixed]) == 3
+    said = capsys.readouterr().err
+    assert "given up: " in said and "no device is left to measure on" in said
+    assert f"compress {MODEL} --resume --out {tmp_path / 'run'}" in said
+    assert len(times_of(tmp_path / "run")) == 1
 
 
 def test_all_phones_are_those_of_one_kind_and_others_are_named(make_phone, table_runner, run_adb):

@@ -16,7 +16,7 @@ from act.toolchain.search.budget import Budget, BudgetError, Proposal
 from act.toolchain.search.plan_space import PlanSpace
 from act.toolchain.search.problem import NOT_RUNNABLE, network_problem
 from act.toolchain.search.trials import Outcome, Shortlist, Trial
-from act.toolchain.stages.confirmation import chosen, confirmed
+from act.toolchain.stages.confirmation import Finalists, confirmed
 
 Truth = Callable[[LayerShape], float]
 
@@ -72,6 +72,14 @@ def trial(index: int, proposal: Proposal, energy: float) -> Trial[Proposal]:
     return Trial(index=index, candidate=proposal, outcome=Outcome(energy=energy, figures={}), accepted=True)
 
 
+def chosen(space: PlanSpace, budget: Budget, trials: Sequence[Trial[Proposal]]) -> Trial[Proposal]:
+    """What is chosen of trials that were not measured on the way."""
+    finalists = Finalists(space, budget, "latency", 1000)
+    for found in trials:
+        finalists.add(found)
+    return finalists.choose()
+
+
 def test_finalists_are_measured_together_and_the_best_that_fits_is_chosen() -> None:
     space, cost = space_with(lambda layer: estimate(layer) * (9 if layer.c_out == 25 else 1))
     budget = Budget(limits={"latency": 0.8 * space.costs()["latency"]})
@@ -79,7 +87,7 @@ def test_finalists_are_measured_together_and_the_best_that_fits_is_chosen() -> N
     assert any(layer.c_out == 25 for layer in space.layers(first.plan))
     assert not any(layer.c_out == 25 for layer in space.layers(second.plan))
     finalists = [trial(0, first, 0.1), trial(1, second, 0.2), trial(2, third, 0.3)]
-    best = chosen(space, budget, "latency", finalists)
+    best = chosen(space, budget, finalists)
     assert best.index == 1
     assert budget.allows(best.candidate.costs)
     assert cost.batches == [3 * len(space.layers())]
@@ -88,7 +96,7 @@ def test_finalists_are_measured_together_and_the_best_that_fits_is_chosen() -> N
 def test_estimates_that_hold_change_nothing() -> None:
     space, _ = space_with(estimate)
     finalists = [trial(index, proposal_at(space, 0.5), 0.1) for index in range(3)]
-    best = chosen(space, Budget(limits={}), "latency", finalists)
+    best = chosen(space, Budget(limits={}), finalists)
     assert (best.index, best.candidate) == (0, finalists[0].candidate)
 
 
@@ -96,7 +104,7 @@ def test_what_costs_more_than_estimated_is_pruned_further() -> None:
     space, _ = space_with(lambda layer: 2 * estimate(layer))
     budget = Budget(limits={"latency": 0.5 * space.costs()["latency"]})
     before = budget.project(proposal_at(space, 0.3).action, space.priced)
-    after = chosen(space, budget, "latency", [trial(0, before, 0.1)]).candidate
+    after = chosen(space, budget, [trial(0, before, 0.1)]).candidate
     assert after.costs["macs"] < 0.8 * before.costs["macs"]
     assert budget.allows(after.costs) and after.costs == space.costs(after.plan)
 
@@ -128,6 +136,19 @@ def test_a_search_does_not_judge_what_does_not_run() -> None:
     outcome = problem.evaluate(proposal_at(space, 0.5))
     assert outcome.energy == NOT_RUNNABLE
     assert all(math.isfinite(value) for value in outcome.figures.values())
+
+
+def test_finalists_are_measured_on_the_way_after_every_quarter_of_the_trials() -> None:
+    space, cost = space_with(lambda layer: estimate(layer) * (9 if layer.c_out == 25 else 1))
+    budget = Budget(limits={"latency": 0.8 * space.costs()["latency"]})
+    finalists = Finalists(space, budget, "latency", 14)
+    too_slow, fits = proposal_at(space, 0.5), proposal_at(space, 0.6)
+    for index in range(4):
+        finalists.add(trial(index, too_slow, 0.1))
+    assert cost.batches == [4 * len(space.layers())]
+    finalists.add(trial(4, fits, 0.9))  # worse than estimated energies, better than what does not fit
+    assert finalists.choose().index == 4
+    assert cost.batches == [4 * len(space.layers())] * 2
 
 
 def test_a_shortlist_keeps_the_best_and_the_first_of_equals() -> None:
