@@ -102,6 +102,12 @@ def client(private_adb, phone):
 
 
 @pytest.fixture
+def client_of(private_adb):
+    """How a phone is reached."""
+    return lambda phone: AdbClient(private_adb, phone.serial)
+
+
+@pytest.fixture
 def table_runner(monkeypatch, tmp_path):
     """Phones get the program that answers from a table."""
     program = tmp_path / "table-runner"
