@@ -55,6 +55,8 @@ class EmulatedPhone:
         """Whether its libraries are found with ``LD_LIBRARY_PATH`` only."""
         self.faults_at_devices = False
         """Whether faults of a run happen when the runner lists devices, too."""
+        self.keeps_programs = False
+        """Whether runners keep built programs, as on a GPU; this machine's driver takes long to give them away."""
         self.heats_up = False
         """Whether a run makes it hot."""
         self.commands: list[str] = []

@@ -100,6 +100,8 @@ class _Run:
         if phone.emulator and self._words:
             emulator = shlex.join(phone.emulator).encode()
             text = re.sub(rb" (\S+/act/runner-\w+ )", lambda match: b" %s %s" % (emulator, match[1]), text)
+        if not phone.keeps_programs:
+            text = text.replace(b"ACT_KERNEL_CACHE=", b"NO_KERNEL_CACHE=")
         for name in _MAPPED:
             text = text.replace(name, root.encode() + name)
         path = f"{root}/bin:{os.environ['PATH']}"
