@@ -7,8 +7,10 @@ import zlib
 
 import pytest
 from act.device import local
+from act.device.errors import RunnerBuildError
 from act.device.local import LocalDevice
 from act.device.runner import call_runner
+from act.device.runtime.build import SANITIZERS, build_runner
 
 pytestmark = pytest.mark.opencl
 HEAD = struct.Struct("<8sQQII")
@@ -21,14 +23,24 @@ def cache(tmp_path):
     return folder
 
 
+@pytest.fixture(scope="module")
+def checked_runner():
+    """One that stops at the first invalid memory access."""
+    try:
+        return build_runner(extra_flags=SANITIZERS)
+    except RunnerBuildError as error:
+        pytest.skip(f"no sanitizers here: {error}")
+
+
 @pytest.fixture
-def verify(runner, device, cache):
+def verify(checked_runner, device, cache):
     """Run a package with the cache; return what lies there afterwards, by name."""
 
     def run(path):
         environment = {**os.environ, **device.info.library.environment, "ACT_KERNEL_CACHE": str(cache)}
+        environment["ASAN_OPTIONS"] = "detect_leaks=0"  # of the driver
         arguments = ["verify", str(path), "--device", device.info.runner_id]
-        assert call_runner(runner, arguments, environment=environment, timeout_s=60)["verified_error"] < 1e-5
+        assert call_runner(checked_runner, arguments, environment=environment, timeout_s=60)["verified_error"] < 1e-5
         return {file.name: file.read_bytes() for file in cache.iterdir()}
 
     return run
