@@ -5,6 +5,7 @@ import json
 import pytest
 from act.device.adb.device import AdbDevice
 from act.device.adb.phone import read_properties
+from act.device.adb.runner import PhoneRunner
 from act.device.errors import NoDeviceError
 from act.device.package_format import PackageError
 from act.device.runtime.android import build_android, find_android_tool
@@ -17,18 +18,24 @@ pytestmark = pytest.mark.timeout(600)
 
 @pytest.fixture(scope="module")
 def emulator(tmp_path_factory):
-    if find_android_tool() is None:
-        pytest.skip("nothing here builds for Android: pip install 'act-compress[android]'")
     return android_emulator("aarch64", tmp_path_factory.mktemp("android"))
 
 
+@pytest.fixture(scope="module")
+def arm_runner():
+    """Made before a test has a cache of its own."""
+    if find_android_tool() is None:
+        pytest.skip("nothing here builds for Android: pip install 'act-compress[android]'")
+    return build_android("arm64-v8a").runner
+
+
 @pytest.fixture
-def arm_phone(make_phone, emulator, monkeypatch):
-    monkeypatch.delenv("ACT_PHONE_RUNNER", raising=False)
+def arm_phone(make_phone, emulator, arm_runner, monkeypatch):
+    monkeypatch.setenv("ACT_PHONE_RUNNER", str(arm_runner))
     return make_phone(table=None, emulator=emulator)
 
 
-def test_the_arm64_runner_is_sent_started_and_finds_no_gpu(arm_phone, client_of, capsys):
+def test_the_arm64_runner_is_sent_started_and_finds_no_gpu(arm_phone, arm_runner, client_of):
     client = client_of(arm_phone)
     device = AdbDevice(client, device_id=f"adb:{arm_phone.serial}", properties=read_properties(client))
     with pytest.raises(NoDeviceError, match="neither OpenCL nor Vulkan: use another phone") as error:
@@ -36,7 +43,7 @@ def test_the_arm64_runner_is_sent_started_and_finds_no_gpu(arm_phone, client_of,
     assert "no OpenCL library" in str(error.value) and "no Vulkan library" in str(error.value)
     (name,) = [name for name in arm_phone.files() if name.startswith("act/runner-")]
     sent = arm_phone.locate(f"/data/local/tmp/{name}")
-    assert sent.read_bytes() == build_android("arm64-v8a").runner.read_bytes()
+    assert sent.read_bytes() == arm_runner.read_bytes()
     assert arm_phone.running() == [] and arm_phone.folders() == ["act"]
 
 
@@ -52,17 +59,15 @@ def test_the_checklist_passes_up_to_the_missing_gpu(arm_phone, capsys):
     assert "/vendor/lib64/libOpenCL.so" in opencl["found"] or "no OpenCL library" in opencl["found"]
 
 
-def test_it_checks_packages_there(arm_phone, client_of, package):
+def test_it_checks_packages_there(arm_phone, arm_runner, client_of, package):
     client = client_of(arm_phone)
-    from act.device.adb.runner import PhoneRunner
-
-    runner = PhoneRunner(client, build_android("arm64-v8a").runner, packages=[package], timeout_s=60)
+    runner = PhoneRunner(client, arm_runner, packages=[package], timeout_s=60)
     runner.prepare()
     runner.install()
     assert runner.call("check")["steps"] == 1
     damaged = package.with_name("damaged.actpkg")
     damaged.write_bytes(package.read_bytes()[:-1])
-    runner = PhoneRunner(client, build_android("arm64-v8a").runner, packages=[damaged], timeout_s=60)
+    runner = PhoneRunner(client, arm_runner, packages=[damaged], timeout_s=60)
     runner.prepare()
     runner.install()
     with pytest.raises(PackageError, match="cut short"):
