@@ -124,6 +124,7 @@ class RawTiming:
         is_stable: Whether two windows of the warm-up agreed at its end; None where it is not known.
         timed_s: Time of warm-up, samples and profile together.
         other_cpu_s: Processor time that others used in it; None where it cannot be read.
+        cores: Processors of the machine, as its system counts them.
         reference_before_ms: Samples of the reference before; empty where there is none.
         reference_after_ms: And after.
         reference_problem: Why the reference could not be timed; empty where it could, or none was given.
@@ -142,6 +143,7 @@ class RawTiming:
     is_stable: bool | None = None
     timed_s: float = 0.0
     other_cpu_s: float | None = None
+    cores: int | None = None
     reference_before_ms: tuple[float, ...] = ()
     reference_after_ms: tuple[float, ...] = ()
     reference_problem: str = ""

@@ -49,7 +49,7 @@ PRESETS: Final = {
 """By name, as ``act bench --preset`` takes them."""
 COOL_DOWN_S: Final = (2.0, 10.0)
 """Pauses before a measurement that was flagged is repeated; the last one counts for all further ones."""
-_CLOCK_SLACK_S: Final = 1.0  # between samples
+_SLACK: Final = 0.05  # of the time asked for may pass between samples
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -261,14 +261,14 @@ def _circumstances(raw: RawTiming, options: TimingOptions, usual_reference_ms: f
     watched = raw.other_cpu_s is not None and raw.timed_s > 0
     return Circumstances(
         other_cores=raw.other_cpu_s / raw.timed_s if watched and raw.other_cpu_s is not None else None,
-        cores=raw.state.get("before", {}).get("cores"),
+        cores=raw.cores,
         window_s=raw.timed_s,
         reference_before_ms=_median(raw.reference_before_ms),
         reference_after_ms=_median(raw.reference_after_ms),
         usual_reference_ms=usual_reference_ms,
         is_stable=raw.is_stable,
         missing_samples=options.runs - len(raw.single_ms),
-        missing_s=options.min_seconds - sum(raw.single_ms) / 1000 - _CLOCK_SLACK_S,
+        missing_s=(1 - _SLACK) * options.min_seconds - sum(raw.single_ms) / 1000,
     )
 
 

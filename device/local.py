@@ -218,8 +218,16 @@ class LocalDevice:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield
 
+    def _program_cache(self) -> dict[str, str]:
+        """Where built programs are kept; drivers of processors do so themselves, and take longer to give them away."""
+        if self._info.type == "cpu":
+            return {}
+        folder = cache_folder() / "kernels"
+        folder.mkdir(exist_ok=True)
+        return {"ACT_KERNEL_CACHE": str(folder)}
+
     def _call(self, command: str, package: Path, *arguments: str, timeout_s: float) -> dict[str, Any]:
-        environment = _environment(self._info.library.environment)
+        environment = _environment({**self._info.library.environment, **self._program_cache()})
         values = [command, str(package), "--device", self._info.runner_id, *arguments]
         result = call_runner(build_runner(), values, environment=environment, timeout_s=timeout_s)
         found = result["device"]["name"], result["device"]["driver"]

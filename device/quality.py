@@ -8,7 +8,7 @@ flag           raised when
 ``drift``      the reference took more than 5 % longer, or less long, after the candidate than before it
 ``throttled``  the reference took more than 15 % longer than it usually does on this device
 ``unstable``   the warm-up reached its limit before two windows of it agreed within 3 %
-``short``      the time limit came before the samples that were asked for
+``short``      the limit of time (or of a million samples) came before all that was asked for
 =============  =====================================================================================================
 
 An outlier is further from the median than five scaled MADs and than 10 % of the median. The scaled MAD is 1.4826 times
@@ -158,4 +158,4 @@ def _missing(seen: Circumstances) -> str:
         parts.append(f"{seen.missing_samples} samples fewer than asked for")
     if seen.missing_s > 0:
         parts.append(f"{seen.missing_s:.0f} s less than asked for")
-    return " and ".join(parts) + ": the time limit came first"
+    return " and ".join(parts) + ": the limit came first"

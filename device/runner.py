@@ -142,6 +142,7 @@ def raw_timing(result: Mapping[str, Any], *, before: dict[str, Any], after: dict
         is_stable=result["is_stable"],
         timed_s=float(result["timed_s"]),
         other_cpu_s=result.get("other_cpu_s"),
+        cores=result.get("cores"),
         reference_before_ms=tuple(result.get("reference_before_ms", ())),
         reference_after_ms=tuple(result.get("reference_after_ms", ())),
         reference_problem=str(result.get("reference_problem", "")),

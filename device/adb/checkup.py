@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import fields
-from typing import Final
+from typing import Any, Final
 
 from ..checkup import CheckedItem, Outcome
 from ..devices import Backend
@@ -29,12 +29,12 @@ def check_phone(device: AdbDevice) -> Iterator[CheckedItem]:
     yield _shell(device.client)
     tools = _tools(device.client)
     yield tools
-    runner = _runner(device)
+    opencl = _describe(device, "opencl")
+    runner = _runner(device, opencl)
     yield runner
     if "fail" in (tools.outcome, runner.outcome):
         return
-    backends: tuple[Backend, ...] = ("opencl", "vulkan")
-    found = {backend: _gpu(device, backend) for backend in backends}
+    found = {"opencl": _gpu("opencl", opencl), "vulkan": _gpu("vulkan", _describe(device, "vulkan"))}
     usable = [backend for backend, item in found.items() if item.outcome == "pass"]
     for item in found.values():
         if usable or item.outcome == "pass":
@@ -58,27 +58,31 @@ def _tools(client: AdbClient) -> CheckedItem:
     return CheckedItem(name="tools", outcome="fail", found=f"{', '.join(missing)} are missing", next_step=step)
 
 
-def _runner(device: AdbDevice) -> CheckedItem:
-    """Whether it starts; that it finds no GPU is another matter."""
+def _describe(device: AdbDevice, backend: Backend) -> dict[str, Any] | DeviceError:
+    """What the runner says of the GPU, or what came of the attempt."""
     try:
-        program = runner_for(device.properties)
-        device.describe_backend("opencl")
-    except NoDeviceError:
-        pass
+        return device.describe_backend(backend)
     except DeviceError as error:
-        return CheckedItem(name="runner", outcome="fail", found=_first_line(error), next_step=_RESTART)
-    abi, size = device.properties.abis[0] if device.properties.abis else "?", program.stat().st_size
+        return error
+
+
+def _runner(device: AdbDevice, found: dict[str, Any] | DeviceError) -> CheckedItem:
+    """Whether it starts; that it finds no GPU is another matter."""
+    if isinstance(found, DeviceError) and not isinstance(found, NoDeviceError):
+        return CheckedItem(name="runner", outcome="fail", found=_first_line(found), next_step=_RESTART)
+    abi, size = (
+        device.properties.abis[0] if device.properties.abis else "?",
+        runner_for(device.properties).stat().st_size,
+    )
     return CheckedItem(name="runner", outcome="pass", found=f"starts; {size / 1000:.0f} kB, the phone prefers {abi}")
 
 
-def _gpu(device: AdbDevice, backend: Backend) -> CheckedItem:
-    try:
-        values = device.describe_backend(backend)
-    except NoDeviceError as error:
+def _gpu(backend: Backend, values: dict[str, Any] | DeviceError) -> CheckedItem:
+    if isinstance(values, NoDeviceError):
         step = "packages for it do not run here; those for the other one do"
-        return CheckedItem(name=backend, outcome="skip", found=str(error), next_step=step)
-    except DeviceError as error:
-        return CheckedItem(name=backend, outcome="fail", found=_first_line(error), next_step=_RESTART)
+        return CheckedItem(name=backend, outcome="skip", found=str(values), next_step=step)
+    if isinstance(values, DeviceError):
+        return CheckedItem(name=backend, outcome="fail", found=_first_line(values), next_step=_RESTART)
     halves = "with half floats" if values["has_fp16"] else "without arithmetic on half floats"
     found = f"{values['name']}, {values['version']}, driver {values['driver']}, {halves}"
     return CheckedItem(name=backend, outcome="pass", found=found)

@@ -18,7 +18,7 @@ from .client import AdbClient
 from .failures import Patience, PhoneError, UnusablePhoneError, follow_policy
 from .lock import lock_phone
 from .phone import PhoneInfo, PhoneProperties, PhoneState, check_state, describe_phone, read_state
-from .runner import PhoneRunner, runner_for
+from .runner import FOLDER, PhoneRunner, runner_for
 
 Result = TypeVar("Result")
 RUN_TIMEOUT_S: Final = 300.0  # a first run compiles every kernel
@@ -142,8 +142,8 @@ class AdbDevice:
 
     def _on_gpu(self, package: Path, work: Callable[[PhoneRunner], Result], *, extra: tuple[Path, ...] = ()) -> Result:
         """Do something with a package (and more) when it is known how the runner finds the phone's GPU."""
-        _ = self.info
-        return self._guarded(self._runner(self._environment, package, *extra), work)
+        cache = {"ACT_KERNEL_CACHE": FOLDER} if self.info.type != "cpu" else {}
+        return self._guarded(self._runner({**self._environment, **cache}, package, *extra), work)
 
     def _guarded(self, runner: PhoneRunner, work: Callable[[PhoneRunner], Result]) -> Result:
         """Do something with the phone for ourselves, as often as the policies say."""

@@ -1,10 +1,12 @@
 """Runs ``act-runner`` on a phone, and leaves there only files that a later run uses again.
 
 Everything lies in one folder of ``/data/local/tmp``, the only place where the shell's user may write and execute:
-``runner-SHA256`` and ``package-SHA256``, named and checked by content, and ``run-WORD`` with the process id, inputs and
-outputs of one run, which goes when the run ends, or at the next contact with the phone.
+``runner-SHA256`` and ``package-SHA256``, named and checked by content, ``kernel-HASH``, what the phone's driver has
+built, and ``run-WORD`` with the process id, inputs and outputs of one run, which goes when the run ends, or at the next
+contact with the phone.
 """
 
+import contextlib
 import hashlib
 import os
 import secrets
@@ -22,7 +24,7 @@ from .phone import PhoneProperties
 
 FOLDER: Final = "/data/local/tmp/act"
 KEPT: Final = 8
-"""Packages (and runners) that stay on a phone, the newest ones."""
+"""Packages (and runners) that stay on a phone, the newest ones; 64 times as many built programs."""
 _RESULT_BYTES: Final = 32 << 20
 _TIDY: Final = r"""
 folder=$1 kept=$2
@@ -44,10 +46,12 @@ echo "boot $boot"
 for name; do
   if [ -e "$name" ]; then sha256sum "$name" && touch "$name"; fi
 done
-for kind in runner package; do
+for kind in runner package kernel; do
+  most=$kept
+  if [ "$kind" = kernel ]; then most=$((kept * 64)); fi
   set -- "$kind"-*
-  if [ $# -gt "$kept" ]; then
-    ls -t | grep "^$kind-" | tail -n +$((kept + 1)) | while read -r name; do rm -f "$name"; done
+  if [ $# -gt "$most" ]; then
+    ls -t | grep "^$kind-" | tail -n +$((most + 1)) | while read -r name; do rm -f "$name"; done
   fi
 done
 exit 0
@@ -178,7 +182,11 @@ class PhoneRunner:
             raise
         result = parse_result(ended.output, nonce)
         if result is None:
-            raise self._no_result(command[0], ended)
+            failure = self._no_result(command[0], ended)
+            if isinstance(failure, RunnerCrashError):  # a driver may have died of a program that an earlier one built
+                with contextlib.suppress(PhoneError):
+                    self._client.script('rm -f "$1"/kernel-*', FOLDER)
+            raise failure
         raise_failure(result)
         return result
 

@@ -77,6 +77,8 @@ enum {
 #define CL_MEM_READ_WRITE 1u
 #define CL_MEM_READ_ONLY 4u
 #define CL_MEM_COPY_HOST_PTR 32u
+#define CL_PROGRAM_BINARY_SIZES 0x1165u
+#define CL_PROGRAM_BINARIES 0x1166u
 
 /* name, result, parameters: of every entry point that is used. */
 #define ACT_OPENCL_FUNCTIONS(X)                                                                                   \
@@ -96,6 +98,9 @@ enum {
   X(CreateProgramWithSource, cl_program, (cl_context, cl_uint, const char **, const size_t *, cl_int *))          \
   X(BuildProgram, cl_int, (cl_program, cl_uint, const cl_device_id *, const char *, void (*)(cl_program, void *), \
                            void *))                                                                               \
+  X(CreateProgramWithBinary, cl_program, (cl_context, cl_uint, const cl_device_id *, const size_t *,              \
+                                          const unsigned char **, cl_int *, cl_int *))                            \
+  X(GetProgramInfo, cl_int, (cl_program, cl_uint, size_t, void *, size_t *))                                      \
   X(GetProgramBuildInfo, cl_int, (cl_program, cl_device_id, cl_uint, size_t, void *, size_t *))                   \
   X(ReleaseProgram, cl_int, (cl_program))                                                                         \
   X(CreateKernel, cl_kernel, (cl_program, const char *, cl_int *))                                                \

@@ -1,6 +1,7 @@
 /* A package on an OpenCL device: one program for each kernel, one kernel object with bound arguments for each step. */
 #include "act_backend.h"
 #include "act_opencl.h"
+#include "act_opencl_cache.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -121,12 +122,18 @@ static act_status create_buffer(act_placement *placement, uint32_t index, act_er
 static act_status build_program(act_placement *placement, uint32_t index, act_error *error) {
   const act_opencl *cl = placement->cl;
   const act_kernel *kernel = &placement->package->kernels[index];
+  const act_opencl_place place = {cl, placement->context, placement->device, &placement->info};
+  placement->programs[index] = act_opencl_cached_program(&place, kernel);
+  if (placement->programs[index] != NULL) return ACT_OK;
   const char *source = (const char *)kernel->program;
   cl_int code = CL_SUCCESS;
   cl_program program = cl->CreateProgramWithSource(placement->context, 1, &source, &kernel->program_size, &code);
   placement->programs[index] = program;
   if (program != NULL) code = cl->BuildProgram(program, 1, &placement->device, kernel->options.text, NULL, NULL);
-  if (code == CL_SUCCESS) return ACT_OK;
+  if (code == CL_SUCCESS) {
+    act_opencl_keep_program(&place, kernel, program);
+    return ACT_OK;
+  }
   char log[6144] = "";
   size_t length = 0;
   if (program != NULL) cl->GetProgramBuildInfo(program, placement->device, CL_PROGRAM_BUILD_LOG, 0, NULL, &length);

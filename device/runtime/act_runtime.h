@@ -6,6 +6,10 @@
  * size and index is checked when it is loaded. Its kernels are code, though: load packages as you would load a library.
  * No call is thread-safe on one session; different sessions are independent, and packages may be loaded and sessions made
  * in several threads. A package must outlive its sessions.
+ *
+ * Building kernels from source takes a phone seconds. Where the environment variable ACT_KERNEL_CACHE names a folder, built
+ * OpenCL programs are kept there and taken from there, by source, options, device and driver; files that are damaged, or
+ * that a driver refuses, are made anew from source.
  */
 #ifndef ACT_RUNTIME_H
 #define ACT_RUNTIME_H

@@ -12,17 +12,19 @@ static const act_timing_options before = {.warmup_runs = 3, .warmup_ms = 100, .m
 static const act_timing_options after = {.warmup_runs = 1, .single_runs = 25, .burst_runs = 1, .max_seconds = 0.15};
 enum { TICKS_PER_SECOND = 100 }; /* of /proc/stat, on every machine */
 
-/* Seconds that all processors have worked, for whomever; negative where the system does not tell. */
-static double busy_seconds(void) {
+/* Seconds that all processors have worked, for whomever, and how many they are; negative where the system does not tell. */
+static double busy_seconds(int *cores) {
   static const int idle = 3, waiting = 4, counted = 8; /* user nice system idle iowait irq softirq steal */
-  char line[512];
+  char text[16384];
   FILE *file = fopen("/proc/stat", "rb");
-  size_t length = file != NULL ? fread(line, 1, sizeof line - 1, file) : 0;
+  size_t length = file != NULL ? fread(text, 1, sizeof text - 1, file) : 0;
   if (file != NULL) fclose(file);
-  line[length] = 0;
-  if (strncmp(line, "cpu ", 4) != 0) return -1;
+  text[length] = 0;
+  *cores = 0;
+  if (strncmp(text, "cpu ", 4) != 0) return -1;
+  for (const char *line = text; (line = strstr(line, "\ncpu")) != NULL; line++) ++*cores;
   double ticks = 0;
-  char *at = line + 4, *end;
+  char *at = text + 4, *end;
   for (int i = 0; i < counted; i++, at = end) {
     double value = strtod(at, &end);
     if (end == at) return -1;
@@ -84,11 +86,12 @@ act_status runner_time(act_session *session, const act_timing_options *options, 
   }
   double opened = act_now_ms();
   time_reference(&reference, &before, "reference_before_ms", json, error);
-  double busy = busy_seconds(), own = own_seconds(), began = act_now_ms();
+  int cores;
+  double busy = busy_seconds(&cores), own = own_seconds(), began = act_now_ms();
   act_status status = act_session_time(session, options, &timing, error);
   double seconds = (act_now_ms() - began) / 1e3;
   own = own_seconds() - own;
-  busy = busy >= 0 ? busy_seconds() - busy : -1;
+  busy = busy >= 0 ? busy_seconds(&cores) - busy : -1;
   if (status == ACT_OK) {
     time_reference(&reference, &after, "reference_after_ms", json, error);
     runner_add_numbers(json, "single_ms", timing.single_ms, timing.single_count);
@@ -98,7 +101,10 @@ act_status runner_time(act_session *session, const act_timing_options *options, 
                timing.warmup_count, timing.is_stable ? "true" : "false");
     runner_add_value(json, "warmup_ms", timing.warmup_ms);
     runner_add_value(json, "timed_s", seconds);
-    if (busy >= 0) runner_add_value(json, "other_cpu_s", busy > own ? busy - own : 0);
+    if (busy >= 0) {
+      runner_add_value(json, "other_cpu_s", busy > own ? busy - own : 0);
+      runner_add_value(json, "cores", cores);
+    }
     runner_add_value(json, "reference_build_ms", opened - start);
     runner_add_value(json, "reference_ms", act_now_ms() - opened - seconds * 1e3);
     act_timing_free(&timing);

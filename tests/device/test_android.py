@@ -2,21 +2,21 @@
 
 import importlib.util
 import os
-import shutil
+import shlex
 import stat
 import struct
 import subprocess
-import sys
 from dataclasses import dataclass
-from pathlib import Path
 
 import pytest
 from act.device.errors import RunnerBuildError
 from act.device.package_format import PackageError
 from act.device.runner import call_runner
-from act.device.runtime.android import ANDROID_ABIS, build_android, find_android_tool, zig_environment
+from act.device.runtime.android import ANDROID_ABIS, build_android, find_android_tool
 from act.toolchain.cli import main
 from act.toolchain.commands.doctor import CHECKS
+
+from .android_emulator import android_emulator
 
 MACHINES = {"arm64-v8a": 183, "x86_64": 62}
 COPY_RELOCATIONS = {"arm64-v8a": 1024, "x86_64": 5}
@@ -158,29 +158,9 @@ def emulated(request, tmp_path_factory):
 
     The first use compiles a C library for the stand-in, about a minute; it is then in the user's cache.
     """
-    processor = ANDROID_ABIS[request.param]
-    qemu = shutil.which(f"qemu-{processor}-static") or pytest.skip("no emulator: apt-get install qemu-user-static")
-    if importlib.util.find_spec("ziglang") is None:
-        pytest.skip("needs ziglang: pip install 'act-compress[android]'")
-    runner = build_android(request.param).runner
-    root = tmp_path_factory.mktemp("android")
-    linker = root / "system" / "bin" / "linker64"
-    linker.parent.mkdir(parents=True)
-    flags = [
-        "-target",
-        f"{processor}-linux-musl",
-        "-static",
-        "-fPIE",
-        "-pie",
-        "-O1",
-        "-fno-sanitize=all",
-        "-fno-builtin",
-    ]
-    source = Path(__file__).with_name("android_linker.c")
-    command = [sys.executable, "-m", "ziglang", "cc", *flags, "-w", str(source), "-o", str(linker)]
-    subprocess.run(command, env=zig_environment(), check=True, capture_output=True, timeout=500)
-    program = root / "act-runner"
-    program.write_text(f'#!/bin/sh\nexec "{qemu}" -L "{root}" "{runner}" "$@"\n')
+    emulator = android_emulator(ANDROID_ABIS[request.param], tmp_path_factory.mktemp("android"))
+    program = tmp_path_factory.mktemp("program") / "act-runner"
+    program.write_text(f'#!/bin/sh\nexec {shlex.join(emulator)} "{build_android(request.param).runner}" "$@"\n')
     program.chmod(program.stat().st_mode | stat.S_IXUSR)
     return program
 

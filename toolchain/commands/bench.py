@@ -122,8 +122,10 @@ def _measure(args: argparse.Namespace, package: Path, device: "Device", progress
 
 def _usual_reference_ms(reference: str, fingerprint: str) -> float | None:
     """What the device's reference usually takes; None where there is no database to know it."""
-    from ...device.database import DatabaseError, LatencyDatabase
+    from ...device.database import DatabaseError, LatencyDatabase, default_path
 
+    if not default_path().is_file():  # it is made when there is something to keep
+        return None
     try:
         with LatencyDatabase() as database:
             return database.usual_reference_ms(reference, fingerprint)

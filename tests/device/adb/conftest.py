@@ -11,6 +11,7 @@ from act.device.adb.device import AdbDevice
 from act.device.adb.failures import Patience
 from act.device.adb.phone import read_properties
 from act.device.adb.program import find_adb
+from act.device.cache import cache_folder
 from act.device.package_format import write_package
 
 from .emulated_phone import EmulatedPhone
@@ -38,6 +39,8 @@ def adb_environment(tmp_path_factory):
 def private_adb(adb_environment, monkeypatch):
     """adb with the private server; a cache of these tests' own holds the locks of phones that never were."""
     monkeypatch.setenv("ADB_SERVER_SOCKET", adb_environment["ADB_SERVER_SOCKET"])
+    programs = os.environ.get("POCL_CACHE_DIR") or str(cache_folder().parent / "pocl" / "kcache")
+    monkeypatch.setenv("POCL_CACHE_DIR", programs)  # what the local driver has built may stay where it is
     monkeypatch.setenv("XDG_CACHE_HOME", adb_environment["HOME"])
     monkeypatch.delenv("ACT_ADB", raising=False)
     return find_adb()
@@ -99,6 +102,12 @@ def phone(make_phone):
 @pytest.fixture
 def client(private_adb, phone):
     return AdbClient(private_adb, phone.serial)
+
+
+@pytest.fixture
+def client_of(private_adb):
+    """How a phone is reached."""
+    return lambda phone: AdbClient(private_adb, phone.serial)
 
 
 @pytest.fixture

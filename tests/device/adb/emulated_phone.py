@@ -34,6 +34,7 @@ class EmulatedPhone:
             what a real runner measures. None for a real runner's own times.
         environment: Added for every command: how a real runner finds OpenCL.
         features: What its adbd can do; without ``shell_v2`` there are no exit codes.
+        emulator: Words before a runner's path that let this machine run it, as in ``qemu-aarch64-static -L ROOT``.
     """
 
     def __init__(
@@ -43,6 +44,7 @@ class EmulatedPhone:
         table: Table | None = 1.0,
         environment: dict[str, str] | None = None,
         features: str = "shell_v2,cmd,stat_v2,ls_v2",
+        emulator: tuple[str, ...] = (),
     ) -> None:
         self.root, self.table, self.features = root, table, features
         self.properties = dict(galaxy_s10.PROPERTIES)
@@ -53,10 +55,12 @@ class EmulatedPhone:
         """Whether its libraries are found with ``LD_LIBRARY_PATH`` only."""
         self.faults_at_devices = False
         """Whether faults of a run happen when the runner lists devices, too."""
+        self.keeps_programs = False
+        """Whether runners keep built programs, as on a GPU; this machine's driver takes long to give them away."""
         self.heats_up = False
         """Whether a run makes it hot."""
         self.commands: list[str] = []
-        self.environment = environment or {}
+        self.environment, self.emulator = environment or {}, emulator
         self._faults: Counter[str] = Counter()
         self._lock = threading.Lock()
         self.processes: list[subprocess.Popen[bytes]] = []

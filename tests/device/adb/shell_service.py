@@ -6,6 +6,7 @@ Commands run in this machine's shell, with the phone's paths put in place and pr
 
 import contextlib
 import os
+import re
 import shlex
 import shutil
 import signal
@@ -95,7 +96,12 @@ class _Run:
             holding.unlink(missing_ok=True)
 
     def _start(self) -> "subprocess.Popen[bytes]":
-        text, root = self._command.encode(), str(self._phone.root)
+        phone, text, root = self._phone, self._command.encode(), str(self._phone.root)
+        if phone.emulator and self._words:
+            emulator = shlex.join(phone.emulator).encode()
+            text = re.sub(rb" (\S+/act/runner-\w+ )", lambda match: b" %s %s" % (emulator, match[1]), text)
+        if not phone.keeps_programs:
+            text = text.replace(b"ACT_KERNEL_CACHE=", b"NO_KERNEL_CACHE=")
         for name in _MAPPED:
             text = text.replace(name, root.encode() + name)
         path = f"{root}/bin:{os.environ['PATH']}"

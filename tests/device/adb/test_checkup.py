@@ -30,7 +30,7 @@ def test_a_good_phone_passes(make_phone, check, monkeypatch, runner):
     phone = make_phone(table=None, environment={**library.environment, **NO_VULKAN})
     monkeypatch.setenv("ACT_PHONE_RUNNER", str(runner))
     code, items = check(f"adb:{phone.serial}")
-    assert code == 0, items
+    assert code == 0, [item for item in items.values() if item["outcome"] == "fail"]
     passed = {name for name, item in items.items() if item["outcome"] == "pass"}
     assert passed >= {"adb", "shell", "tools", "runner", "opencl", "thermal", "battery", "clocks", "screen", "ready"}
     assert passed >= {f"opencl {precision}{part}" for precision in ("fp32", "fp16") for part in ("", " inputs")}
@@ -106,6 +106,8 @@ def test_timers_that_disagree_fail(stats):
         item = timers("opencl fp32", dataclasses.replace(stats, per_kernel_us=times))
         assert item.outcome == "fail" and "do not use" in item.next_step
     assert timers("opencl fp32", dataclasses.replace(stats, per_kernel_us=())).outcome == "skip"
+    disturbed = dataclasses.replace(stats, per_kernel_us=(5000.0,), flags={"noisy": "others were busy"})
+    assert timers("opencl fp32", disturbed).outcome == "skip"
 
 
 def test_flags_are_not_judged(stats):

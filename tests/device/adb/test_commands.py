@@ -5,6 +5,8 @@ import json
 import pytest
 from act.toolchain.cli import main
 
+from . import table_of_times
+
 
 @pytest.fixture(autouse=True)
 def _places(private_adb, table_runner, tmp_path, monkeypatch):
@@ -21,6 +23,31 @@ def test_bench_measures_on_a_phone(phone, package, capsys):
     assert stats["device_name"] == "SM-G973U (QUALCOMM Adreno(TM) 640)"
     assert (stats["p50"], len(stats["samples_ms"]), stats["per_kernel_us"]) == (0.001, 7, [1.0])
     assert stats["state"]["before"]["battery_percent"] == 90
+
+
+def test_bench_tells_what_speaks_against_its_figures(phone, package, capsys, monkeypatch):
+    command = ["bench", str(package), "--device", f"adb:{phone.serial}", "--preset", "quick"]
+    for _ in range(5):
+        assert main([*command, "--json"]) == 0
+        assert json.loads(capsys.readouterr().out)["flags"] == {}
+    monkeypatch.setattr(table_of_times, "REFERENCE_MS", 0.2)  # the phone has become slow
+    assert main(command) == 0
+    printed = capsys.readouterr().out
+    assert "! throttled  the device is 100 % slower than usual: the reference usually takes 0.1 ms;" in printed
+    assert "let it cool down, and measure again" in printed
+    assert main([*command, "--json"]) == 0
+    assert list(json.loads(capsys.readouterr().out)["flags"]) == ["throttled"]
+
+
+def test_bench_with_mlperf_reports_the_90th_percentile(phone, package, capsys):
+    command = ["bench", str(package), "--device", f"adb:{phone.serial}", "--preset", "mlperf", "--json"]
+    phone.table = 60_000.0  # 1,024 of them take a minute
+    assert main(command) == 0
+    stats = json.loads(capsys.readouterr().out)
+    assert (stats["headline"], stats["headline_ms"], len(stats["samples_ms"])) == ("p90", stats["p90"], 1024)
+    assert stats["flags"] == {}
+    (asked,) = [line for line in phone.commands if " time " in line]
+    assert "--runs 1024" in asked and "--min-seconds 60.0" in asked
 
 
 def test_a_failed_bench_ends_with_3_and_records_nothing(phone, package, capsys, tmp_path):

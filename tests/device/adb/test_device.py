@@ -321,3 +321,29 @@ def test_a_driver_that_was_replaced_is_another_device(device, phone, package, mo
     monkeypatch.setitem(DEVICE, "driver", "another")
     with pytest.raises(DeviceError, match="now another: list the devices again"):
         device.time(package, QUICK)
+
+
+# Programs that its driver has built
+
+
+@pytest.mark.opencl
+def test_built_programs_stay_on_the_phone_until_a_crash(
+    make_phone, open_phone_now, monkeypatch, runner, package, table_runner
+):
+    library = next(library for library in find_libraries() if library.backend == "opencl")
+    phone = make_phone(table=250.0, environment=library.environment)  # a table has an Adreno
+    phone.keeps_programs = True
+    monkeypatch.setenv("ACT_PHONE_RUNNER", str(runner))
+    device = open_phone_now(phone, run_timeout_s=60)
+
+    def programs():
+        return {name: phone.locate(f"/data/local/tmp/{name}").stat().st_mtime_ns for name in phone.files()
+                if name.startswith("act/kernel-")}  # fmt: skip
+
+    assert device.verify(package) < 1e-6
+    first = programs()
+    assert len(first) == 1
+    assert device.verify(package) < 1e-6 and programs() == first
+    phone.inject("crash")
+    assert device.verify(package) < 1e-6
+    assert list(programs()) == list(first) and programs() != first  # built again, from source

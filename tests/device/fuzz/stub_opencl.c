@@ -190,6 +190,19 @@ cl_int clBuildProgram(cl_program program, cl_uint count, const cl_device_id *dev
   return stub_fails() ? -11 : CL_SUCCESS;
 }
 
+/* No folder is named for built programs. */
+cl_program clCreateProgramWithBinary(cl_context context, cl_uint count, const cl_device_id *devices,
+                                     const size_t *sizes, const unsigned char **binaries, cl_int *status,
+                                     cl_int *code) {
+  (void)context, (void)count, (void)devices, (void)sizes, (void)binaries, (void)status, (void)code;
+  abort();
+}
+
+cl_int clGetProgramInfo(cl_program program, cl_uint what, size_t size, void *result, size_t *needed) {
+  (void)program, (void)what, (void)size, (void)result, (void)needed;
+  abort();
+}
+
 cl_int clGetProgramBuildInfo(cl_program program, cl_device_id device, cl_uint what, size_t size, void *result,
                              size_t *needed) {
   get(program, PROGRAM);
