@@ -12,7 +12,7 @@ from .layer_shape import BLOCK_CHANNELS, LayerShape
 OPSET = 18
 
 
-def write_layer_onnx(layer: LayerShape, path: Path, *, seed: int = 0) -> Path:
+def write_layer_onnx(layer: LayerShape, path: Path, *, seed: int = 0, inside: bool = False) -> Path:
     """Write `layer`, followed by a ReLU as in a network, as an ONNX file with batch 1.
 
     A layer with fewer columns than its dense form gets zero columns in a plain `Conv`: the compiler finds them and
@@ -23,6 +23,8 @@ def write_layer_onnx(layer: LayerShape, path: Path, *, seed: int = 0) -> Path:
         layer: Any layer but `elementwise`, which the compiler fuses into another kernel.
         path: File to write.
         seed: Of the weights.
+        inside: Let a kernel of its own copy the result of a convolution, so that the layer writes memory with the rows
+            that it has inside a network.
 
     Raises:
         ValueError: For an elementwise layer.
@@ -34,6 +36,9 @@ def write_layer_onnx(layer: LayerShape, path: Path, *, seed: int = 0) -> Path:
     input_shape = [1, layer.c_in] if linear else [1, layer.c_in, *layer.input_hw]
     output_shape = [1, layer.c_out] if linear else [1, layer.c_out, *layer.output_hw]
     nodes, weights = _pool(layer) if layer.kind == "pool" else _weighted(layer, rng)
+    if inside and layer.kind in ("conv", "depthwise"):
+        nodes[-1].output[0] = "result"
+        nodes.append(helper.make_node("MaxPool", ["result"], ["output"], kernel_shape=[1, 1]))
     graph = helper.make_graph(
         nodes,
         "layer",
