@@ -157,8 +157,9 @@ def _conv_shape(context: LegalizeContext, call: relax.Call, values: npt.NDArray[
 
 def _part_shape(shape: LayerShape, values: npt.NDArray[np.float32], index: int) -> LayerShape:
     columns = _columns(values)
+    part = replace(shape, name=f"{shape.name}.{index}", c_out=values.shape[0], columns=columns.size, blocks=None)
     counts = _column_counts(columns, values)
-    return replace(shape, name=f"{shape.name}.{index}", c_out=values.shape[0], columns=columns.size, **counts)
+    return replace(part, read_channels=counts.get("read_channels"), blocks=counts.get("blocks"))
 
 
 def _column_counts(columns: npt.NDArray[np.int32], values: npt.NDArray[np.float32]) -> dict[str, int]:
