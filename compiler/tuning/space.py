@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import product
+from math import inf, log2
 from typing import Final, TypeAlias
 
 from ..kernel_choice import KernelChoice, decide
@@ -30,6 +31,8 @@ MOST_STATEMENTS: Final = 256  # of a row of the kernel that is written out
 VECTORS: Final = (1, 2, 3, 4, 6, 8)
 # How a kernel is made, and three sizes: of a work-item's work along two axes, and of a work-group.
 Place: TypeAlias = tuple[str, int, int, int]
+# The same with the work-group that is launched along two axes.
+Launch: TypeAlias = tuple[str, int, int, int, int]
 
 
 class Space:
@@ -43,33 +46,39 @@ class Space:
     Attributes:
         rule: What the rule chooses; always a candidate, the first.
         candidates: All of them.
+        by_place: The candidate of each form and sizes that can be built; several may launch the same and are one.
     """
 
     def __init__(self, shape: LayerShape, batch: int, target: Target) -> None:
         self.rule = decide(shape, batch, target).kernel
-        found = _linear(shape, target) if shape.kind == "linear" else _conv(shape, target)
-        different = {_launch(choice, shape): choice for choice in (*found, self.rule)}  # of equal ones, the rule's
-        self.candidates = (self.rule, *(choice for choice in different.values() if choice != self.rule))
-        self._places = {choice: _place(choice) for choice in self.candidates}
-        self._axes = [sorted({place[axis] for place in self._places.values()}) for axis in (1, 2, 3)]
+        found = [self.rule, *(_linear(shape, target) if shape.kind == "linear" else _conv(shape, target))]
+        different: dict[Launch, KernelChoice] = {}
+        for choice in found:
+            different.setdefault(_launch(choice, shape), choice)
+        self.candidates = tuple(different.values())
+        self.by_place = {_place(choice): different[_launch(choice, shape)] for choice in found}
+        self._points = {choice: _point(launch) for launch, choice in different.items()}
 
     def __contains__(self, choice: KernelChoice) -> bool:
-        return choice in self._places
+        return choice in self._points
 
     def neighbours(self, choice: KernelChoice) -> list[KernelChoice]:
-        """Candidates one step away: another form, the next value of one size, or one size up and another down."""
-        return [other for other in self.candidates if self._is_near(self._places[choice], self._places[other])]
+        """The nearest candidate of each other form, and in each direction: a size up or down, or one up and one down.
 
-    def place(self, choice: KernelChoice) -> Place:
-        """Where a candidate lies."""
-        return self._places[choice]
-
-    def _is_near(self, here: Place, there: Place) -> bool:
-        steps = [axis.index(b) - axis.index(a) for axis, a, b in zip(self._axes, here[1:], there[1:], strict=True)]
-        moved = sum(abs(step) for step in steps)
-        if here[0] != there[0]:
-            return moved == 0
-        return moved == 1 or (moved == 2 and sum(steps) == 0)
+        Sizes are compared by their ratios.
+        """
+        form, here = self._points[choice]
+        nearest: dict[tuple[str, tuple[int, ...]], tuple[float, KernelChoice]] = {}
+        for other, (other_form, there) in self._points.items():
+            steps = [b - a for a, b in zip(here, there, strict=True)]
+            signs = tuple((step > 0) - (step < 0) for step in steps)
+            way = (form, signs) if other_form == form else (other_form, ())
+            distance = sum(map(abs, steps))
+            if other != choice and distance < nearest.get(way, (inf, other))[0]:
+                nearest[way] = (distance, other)
+        return [
+            other for (_, signs), (_, other) in nearest.items() if abs(sum(signs)) <= 1 and sum(map(abs, signs)) <= 2
+        ]
 
 
 def _conv(shape: LayerShape, target: Target) -> Iterator[KernelChoice]:
@@ -124,16 +133,22 @@ def _linear(shape: LayerShape, target: Target) -> Iterator[KernelChoice]:
         )
 
 
-def _launch(choice: KernelChoice, shape: LayerShape) -> tuple[str | int, ...]:
+def _launch(choice: KernelChoice, shape: LayerShape) -> Launch:
     """What is launched: candidates with the same are the same."""
     form, first, second, items = _place(choice)
     tile = choice.tile
     if isinstance(tile, LinearTile):
-        return form, first, second, items
+        return form, first, second, items, 1
     tiles = shape.output_hw[0] * -(-shape.output_hw[1] // tile.pixels)
     items_x = work_group(tiles, tile.work_items)
     rows = -(-shape.c_out // tile.filters)
     return form, first, second, items_x, largest_divisor(rows, max(1, tile.work_items // items_x))
+
+
+def _point(launch: Launch) -> tuple[str, tuple[float, float, float]]:
+    """Form, and logarithms of the three sizes."""
+    form, first, second, items_x, items_y = launch
+    return form, (log2(first), log2(second), log2(items_x * items_y))
 
 
 def _place(choice: KernelChoice) -> Place:
