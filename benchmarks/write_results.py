@@ -395,10 +395,10 @@ def _tuning() -> str:
         rows.append(("geometric mean", "", "", *means, ""))
         device = found["device"]
         note = (
-            f"Speed of the best kernel found over the rule's, and how many candidates were tried in {found['seconds']:g} "
-            f"seconds a layer and method, on {device['id']} ({device['name']}): `act tune`'s search, random search, and "
-            "TVM's MetaSchedule, all over the same candidates with the same builder and runner; the winners are timed "
-            f"side by side, by turns; {_hardware(found)}."
+            "Speed of the best kernel found over the rule's, and how many candidates were tried in "
+            f"{found['seconds']:g} seconds a layer and method, on {device['id']} ({device['name']}): `act tune`'s "
+            "search, random search, and TVM's MetaSchedule, all over the same candidates with the same builder and "
+            f"runner; the winners are timed side by side, by turns; {_hardware(found)}."
         )
         headings = ("layer", "candidates", "rule, µs", *methods, "kernel that act found")
         sections.append(_section(f"Searches for kernels, {device['id']}", note, headings, rows))
