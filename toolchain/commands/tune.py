@@ -3,7 +3,6 @@
 import argparse
 import fnmatch
 import shlex
-import sys
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -87,6 +86,15 @@ class _Job:
 
 def run(args: argparse.Namespace, progress: Progress) -> int:
     """Tune, compare the whole network before and after, and say what is kept and what is next."""
+    try:
+        _run(args, progress)
+    except KeyboardInterrupt as stop:
+        stop.resume_command = shlex.join(_command(args))  # type: ignore[attr-defined]
+        raise
+    return 0
+
+
+def _run(args: argparse.Namespace, progress: Progress) -> None:
     from ...compiler.tuning.tasks import tasks_of
     from ...compiler.tuning.tuner import check_tuning_target
     from ...device.package_format import read_package
@@ -97,18 +105,28 @@ def run(args: argparse.Namespace, progress: Progress) -> int:
         check_tuning_target(job.target, job.device.info)
         package = read_package(job.package)
         tasks = _chosen(tasks_of(package), args.kernel)
-        try:
-            layers = _tune(job, tasks, records, progress)
-        except KeyboardInterrupt as stop:
-            stop.resume_command = shlex.join(["act", *sys.argv[1:]])  # type: ignore[attr-defined]
-            raise
-        layers = sorted(layers, key=_seconds_before, reverse=True)
+        layers = sorted(_tune(job, tasks, records, progress), key=_before_us, reverse=True)
         network = _whole(job, records, Path(folder), progress) if any(layer.is_tuned for layer in layers) else None
         if args.json:
             print_json(_values(job, layers, network, records.path))
         else:
             _print(job, layers, network, records.path)
-    return 0
+
+
+def _command(args: argparse.Namespace) -> list[str]:
+    """The command line that goes on."""
+    shape = ",".join(map(str, args.input_shape)) if args.input_shape else None
+    options = {
+        "--device": args.device,
+        "--target": args.target,
+        "--budget-seconds": args.budget_seconds,
+        "--trials": args.trials,
+        "--precision": args.precision,
+        "--batch": args.batch,
+        "--input-shape": shape,
+    }
+    words = [str(word) for name, value in options.items() if value is not None for word in (name, value)]
+    return ["act", NAME, args.source, *words, *(word for name in args.kernel for word in ("--kernel", name))]
 
 
 def _job(args: argparse.Namespace, folder: Path, progress: Progress) -> _Job:
@@ -224,7 +242,7 @@ def _whole(job: _Job, records: Any, folder: Path, progress: Progress) -> "Paired
     return times
 
 
-def _seconds_before(layer: "TunedLayer") -> float:
+def _before_us(layer: "TunedLayer") -> float:
     return len(layer.task.names) * (layer.rule_us or 0.0)
 
 
