@@ -22,6 +22,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -181,6 +182,7 @@ def write_seeds(folder: Path) -> list[Path]:
     seeds = {
         "opencl": opencl_seed(""),
         "declared": opencl_seed("reqd_work_group_size(4, 1, 1)"),
+        "images": with_images(opencl_seed("")),
         "vulkan": vulkan_seed(),
         "wide": vulkan_seed((512, 1, 1)),
         "large": vulkan_seed((32, 16, 1)),
@@ -194,6 +196,17 @@ def opencl_seed(attribute: str) -> Package:
     """Two inputs and outputs, two kernels, four steps."""
     source = f"__kernel {attribute} void f(__global float *a, __global float *b, __global float *c) {{}}"
     return seed_package("opencl", (Kernel(name="f", source=source), Kernel(name="g", source=source, options="-w")))
+
+
+def with_images(package: Package) -> Package:
+    """The same with weights in images."""
+    buffers = [
+        replace(buffer, storage="image", shape=(1, 1, 4))
+        if buffer.role == "weight" and buffer.dtype != "int32"
+        else buffer
+        for buffer in package.buffers
+    ]
+    return replace(package, buffers=tuple(buffers))
 
 
 def vulkan_seed(group: Sequence[int] = (4, 1, 1)) -> Package:

@@ -18,7 +18,8 @@ from typing import Any
 
 import numpy as np
 from act.toolchain.capture import CapturedNetwork
-from act.toolchain.config import CompressConfig, resolve
+from act.toolchain.config import CompressConfig
+from act.toolchain.config_file import resolve
 from act.toolchain.coupling import find_coupling
 from act.toolchain.environment import describe_environment
 from act.toolchain.keep_indices import PruningPlan

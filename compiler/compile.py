@@ -283,6 +283,7 @@ def _buffer(tensor: Tensor, offset: int) -> Buffer:
         shape=shape,
         offset=offset,
         size_bytes=tensor.size_bytes,
+        storage=tensor.storage,
     )
 
 

@@ -31,28 +31,29 @@ class KernelChoice:
     """All that is chosen for one layer.
 
     Attributes:
-        lowering: ``dense``, or ``column`` for packed columns.
+        lowering: Which columns are computed.
         tile: Work of a work-item.
-        table: Whether the input's addresses come from a table; those of packed columns always do.
+        form: How their kernel finds them: ``dense`` by loops, ``column`` by a table of addresses, which a dense
+            convolution may use as well.
     """
 
     lowering: Lowering
     tile: Tile | LinearTile
-    table: bool = False
+    form: Lowering = "dense"
 
     def describe(self) -> str:
-        """For people: ``16 filters × 8 pixels, 64 work-items, table``."""
+        """For people: ``16 filters × 8 pixels, 64 work-items, column table``."""
         tile = self.tile
         if isinstance(tile, LinearTile):
             whose = "work-group" if tile.block > tile.vectors * tile.lanes else "work-item"
             return f"{tile.vectors} × {tile.lanes} features, {tile.work_items} work-items, weights by {whose}"
-        extras = ["table"] if self.table else ["whole rows"] if tile.whole_rows else []
+        extras = [f"{self.form} table"] if self.form != "dense" else ["whole rows"] if tile.whole_rows else []
         return ", ".join([f"{tile.filters} filters × {tile.pixels} pixels", f"{tile.work_items} work-items", *extras])
 
     def to_dict(self) -> dict[str, Any]:
         """JSON values."""
         kind = "linear" if isinstance(self.tile, LinearTile) else "conv"
-        return {"kind": kind, "lowering": self.lowering, "table": self.table, "tile": asdict(self.tile)}
+        return {"kind": kind, "lowering": self.lowering, "form": self.form, "tile": asdict(self.tile)}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> KernelChoice:
@@ -61,9 +62,7 @@ class KernelChoice:
         Raises:
             ValueError, KeyError, TypeError: If the values are none of a choice.
         """
-        return cls(
-            lowering=values["lowering"], table=bool(values["table"]), tile=_TILES[values["kind"]](**values["tile"])
-        )
+        return cls(lowering=values["lowering"], form=values["form"], tile=_TILES[values["kind"]](**values["tile"]))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,5 +127,6 @@ def _rule(shape: LayerShape, batch: int, target: Target, lowering: Lowering) -> 
     depthwise = shape.kind == "depthwise"  # shares no input in any case, so its tiles may cross groups
     tile = choose_tile(shape.c_out, shape.output_hw, batch, target, groups=1 if depthwise else shape.groups)
     # On a CPU a table is faster than three loops.
-    table = lowering == "column" or (shape.kind == "conv" and shape.kernel != (1, 1) and not is_gpu(target))
-    return KernelChoice(lowering=lowering, tile=depthwise_tile(tile, target) if depthwise else tile, table=table)
+    by_table = shape.kind == "conv" and shape.kernel != (1, 1) and not is_gpu(target)
+    form: Lowering = "column" if by_table else lowering
+    return KernelChoice(lowering=lowering, form=form, tile=depthwise_tile(tile, target) if depthwise else tile)

@@ -21,7 +21,7 @@ _LOCAL_ARRAY = re.compile(r"(?:__local|\bshared)\s+(?P<type>[a-z]+?)(?P<lanes>\d
 
 
 def check_limits(network: LoweredNetwork, plan: MemoryPlan, target: Target) -> None:
-    """Check every buffer and every launch of a plan against the target.
+    """Check every buffer, image and every launch of a plan against the target.
 
     Raises:
         CompileError: Naming the tensor or layer, its size, the target's limit, and what would fit.
@@ -40,6 +40,12 @@ def _check_buffers(plan: MemoryPlan, target: Target) -> None:
             raise CompileError(
                 f"{tensor.role} {tensor.name!r} needs {size} bytes; buffers on {target.name} have at most "
                 f"{limit}: compile for {advice}"
+            )
+        if tensor.storage == "image" and max(tensor.layout.shape[:2]) > target.max_image_size:
+            height, width, _ = tensor.layout.shape
+            raise CompileError(
+                f"{tensor.role} {tensor.name!r} is an image of {width} x {height} texels; images on {target.name} have "
+                f"at most {target.max_image_size} on a side: compile for fewer channels"
             )
     if plan.arena_bytes > limit:
         raise CompileError(

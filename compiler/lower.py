@@ -9,7 +9,7 @@ concatenation is written by the kernels of its inputs (`concat_plan`).
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -19,6 +19,7 @@ from tvm import relax, tirx
 
 from ..device.precision import STORAGE_DTYPES
 from .errors import CompileError, UnsupportedOpError
+from .images import texels
 from .kernel_choice import UNTUNED, TunedKernels
 from .kernels import KernelBuilder
 from .legalize.gather import find_tables
@@ -101,6 +102,7 @@ class _Line:
     steps: list[LoweredStep] = field(default_factory=list)
     values: dict[relax.Var, tuple[Tensor, ...]] = field(default_factory=dict)
     constants: dict[tuple[str, tuple[int, ...], bytes], Tensor] = field(default_factory=dict)
+    images: dict[Tensor, Tensor] = field(default_factory=dict)
 
     def run(self) -> LoweredNetwork:
         main = self.module["main"]
@@ -255,7 +257,10 @@ class _Line:
             )
         outputs = {id(tensor) for tensor in written} | {id(by_name[t.name]) for t in group.temporaries}
         for kernel in group.kernels:
-            arguments = tuple(by_name[argument] for argument in kernel.arguments)
+            arguments = tuple(
+                self._image(by_name[argument]) if argument in kernel.images else by_name[argument]
+                for argument in kernel.arguments
+            )
             changed = tuple(tensor for tensor in arguments if id(tensor) in outputs)
             operator = layer.shape.name if layer is not None else name
             counted = layer if kernel is group.kernels[-1] else None  # a layer's work counts once
@@ -305,6 +310,15 @@ class _Line:
                 data=np.ascontiguousarray(values, dtype),
             )
         return self.constants[key]
+
+    def _image(self, weight: Tensor) -> Tensor:
+        """The weight as texels."""
+        if weight not in self.images:
+            assert weight.data is not None, f"{weight.name} is no weight"
+            data = texels(weight.data)
+            layout = Layout(shape=data.shape)
+            self.images[weight] = replace(weight, data=data, layout=layout, storage="image")
+        return self.images[weight]
 
     def _stored(self, dtype: str) -> str:
         """Type in memory of weights and activations that are ``dtype`` in registers; integers stay."""

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy.typing as npt
 
 from ..device.package_records import DTYPE_BYTES
+from ..device.package_types import Role, Storage
 from .codegen.device_functions import DeviceKernel
 from .legalize.legalizer import Layer
 from .memory.layout import Layout
 
 __all__ = ["LoweredNetwork", "LoweredStep", "Tensor"]
-
-Role = Literal["input", "output", "weight", "activation"]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -27,6 +26,7 @@ class Tensor:
         dtype: In memory: ``float32``, ``int32`` or ``float16``.
         layout: Shape and place of the elements.
         data: Of weights.
+        storage: ``buffer``, or ``image`` for weights in texels; their shape is then that of the image (`images`).
         whole: The tensor that this is a part of.
     """
 
@@ -35,6 +35,7 @@ class Tensor:
     dtype: str
     layout: Layout
     data: npt.NDArray[Any] | None = None
+    storage: Storage = "buffer"
     whole: Tensor | None = None
 
     @property

@@ -27,6 +27,8 @@ L2_REFERENCE = "adreno640"
 # CL_DEVICE_MAX_MEM_ALLOC_SIZE is a quarter of the memory on most drivers; 512 MiB is safe on all of these. Vulkan's
 # maxStorageBufferRange is 128 MiB at least, and no more on lavapipe and on many phones.
 MAX_BUFFER_BYTES: Final = MappingProxyType({"opencl": 512 * KIB * KIB, "vulkan": 128 * KIB * KIB})
+# Of each side of an image in OpenCL on an Adreno, which its weights are read from; other targets have buffers alone.
+MAX_IMAGE_SIZE: Final = 16384
 # TVM emits no more than 128; maxPerStageDescriptorStorageBuffers of an Adreno 6xx is 24.
 MAX_ARGUMENTS: Final = MappingProxyType({"opencl": 128, "vulkan": 24})
 
@@ -70,7 +72,8 @@ class Target:
         local_memory_bytes: Local memory per work-group.
         constant_memory_bytes: Memory for constant buffers.
         max_buffer_bytes: Largest single buffer; larger weights are split.
-        max_arguments: Buffers that one kernel may take.
+        max_arguments: Buffers and images that one kernel may take.
+        max_image_size: Width and height of the largest image that weights are read from; 0 where buffers are better.
         machine: Rates for the latency model.
         precision: How weights and activations are stored; arithmetic is fp32 either way.
     """
@@ -84,6 +87,7 @@ class Target:
     constant_memory_bytes: int
     max_buffer_bytes: int
     max_arguments: int
+    max_image_size: int
     machine: Machine
     precision: Precision = "fp32"
 
@@ -162,6 +166,7 @@ def _adreno_target(spec: AdrenoSpec, backend: Backend) -> Target:
         constant_memory_bytes=spec.constant_memory_kb * KIB,
         max_buffer_bytes=MAX_BUFFER_BYTES[backend],
         max_arguments=MAX_ARGUMENTS[backend],
+        max_image_size=MAX_IMAGE_SIZE if backend == "opencl" else 0,
         machine=Machine(peak_gflops=spec.peak_gflops, l2_gbps=l2_gbps, dram_gbps=spec.dram_gbps),
     )
 
@@ -178,6 +183,7 @@ def _host_target(spec: HostSpec, backend: Backend) -> Target:
         constant_memory_bytes=64 * KIB,
         max_buffer_bytes=MAX_BUFFER_BYTES[backend],
         max_arguments=MAX_ARGUMENTS[backend],
+        max_image_size=0,
         machine=Machine(peak_gflops=spec.peak_gflops, l2_gbps=spec.l2_gbps, dram_gbps=spec.dram_gbps),
     )
 

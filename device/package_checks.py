@@ -146,6 +146,10 @@ def _check_buffer(index: int, buffer: Buffer, package: Package) -> None:
         raise PackageError(f"{what} has unknown role {buffer.role!r} or type {buffer.dtype!r}")
     if len(buffer.shape) > records.MAX_RANK or any(not 1 <= size < 1 << 32 for size in buffer.shape):
         raise PackageError(f"{what} has shape {buffer.shape}: up to {records.MAX_RANK} sizes of at least 1 are allowed")
+    if buffer.storage not in records.STORAGES:
+        raise PackageError(f"{what} has unknown storage {buffer.storage!r}, known: {', '.join(records.STORAGES)}")
+    if buffer.storage == "image":
+        _check_image(what, buffer, package)
     expected = prod(buffer.shape) * records.DTYPE_BYTES[buffer.dtype]
     if buffer.size_bytes != expected:
         raise PackageError(f"{what} has size_bytes {buffer.size_bytes}, its shape and type need {expected}")
@@ -159,6 +163,20 @@ def _check_buffer(index: int, buffer: Buffer, package: Package) -> None:
     if buffer.offset + buffer.size_bytes > limit:
         where = "arena" if buffer.in_arena else "weights"
         raise PackageError(f"{what} ends at {buffer.offset + buffer.size_bytes}, the {where} have {limit} bytes")
+
+
+def _check_image(what: str, buffer: Buffer, package: Package) -> None:
+    if package.backend != "opencl" or buffer.role != "weight" or buffer.dtype == "int32":
+        raise PackageError(
+            f"{what} is an image: float weights of a package for opencl can be, not {buffer.dtype} as {buffer.role} of "
+            f"one for {package.backend}"
+        )
+    sides, values = buffer.shape[:2], buffer.shape[2:]
+    if len(buffer.shape) != 3 or values != (records.TEXEL_VALUES,) or max(sides) > records.MAX_IMAGE_SIZE:
+        raise PackageError(
+            f"{what} is an image of shape {buffer.shape}: height, width (up to {records.MAX_IMAGE_SIZE} each) and "
+            f"{records.TEXEL_VALUES} values a texel are needed"
+        )
 
 
 def _check_inputs_and_outputs(package: Package) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import package_records as records
-from .package_types import Buffer, DType, Kernel, Package, PackageError, Role, Step
+from .package_types import Buffer, DType, Kernel, Package, PackageError, Role, Step, Storage
 
 
 class _StringPool:
@@ -119,7 +119,8 @@ def _lay_out(contents: list[bytes]) -> tuple[list[int], list[bytes]]:
 
 def _pack_buffer(buffer: Buffer, pool: _StringPool) -> bytes:
     shape = (*buffer.shape, *([0] * (records.MAX_RANK - len(buffer.shape))))
-    codes = (records.ROLES[buffer.role], records.DTYPES[buffer.dtype], records.STORAGE_BUFFER, len(buffer.shape))
+    kinds = records.ROLES[buffer.role], records.DTYPES[buffer.dtype], records.STORAGES[buffer.storage]
+    codes = (*kinds, len(buffer.shape))
     place = (buffer.alignment, buffer.offset, buffer.size_bytes)
     return struct.pack(records.BUFFER.format, *pool.add(buffer.name), *codes, *place, *shape)
 
@@ -194,7 +195,7 @@ class _Reader:
 
     def buffer(self, index: int, row: tuple[Any, ...]) -> Buffer:
         name_offset, name_length, role, dtype, storage, rank, alignment, offset, size_bytes, *shape = row
-        if role >= len(records.ROLES) or dtype >= len(records.DTYPES) or storage != records.STORAGE_BUFFER:
+        if role >= len(records.ROLES) or dtype >= len(records.DTYPES) or storage >= len(records.STORAGES):
             raise PackageError(f"buffer {index} has unknown role {role}, type {dtype} or storage {storage}")
         if rank > records.MAX_RANK:
             raise PackageError(f"buffer {index} has rank {rank}, at most {records.MAX_RANK} is allowed")
@@ -206,6 +207,7 @@ class _Reader:
             offset=offset,
             size_bytes=size_bytes,
             alignment=alignment,
+            storage=cast(Storage, tuple(records.STORAGES)[storage]),
         )
 
     def step(self, index: int, row: tuple[Any, ...]) -> Step:

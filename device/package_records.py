@@ -22,7 +22,9 @@ BACKENDS: Final = {"opencl": 1, "vulkan": 2}
 ROLES: Final = {"input": 0, "output": 1, "weight": 2, "activation": 3}
 DTYPES: Final = {"float32": 0, "int32": 1, "float16": 2}
 DTYPE_BYTES: Final = {"float32": 4, "int32": 4, "float16": 2}
-STORAGE_BUFFER: Final = 0
+STORAGES: Final = {"buffer": 0, "image": 1}
+TEXEL_VALUES: Final = 4
+MAX_IMAGE_SIZE: Final = 65536  # of each side, in texels; a device's own limit is smaller
 SPIRV_MAGIC: Final = b"\x03\x02\x23\x07"
 SECTIONS: Final = (
     "strings",
@@ -154,7 +156,8 @@ def c_header() -> str:
     constants = {
         "ACT_FORMAT_VERSION": FORMAT_VERSION,
         "ACT_SECTION_ALIGNMENT": SECTION_ALIGNMENT,
-        "ACT_STORAGE_BUFFER": STORAGE_BUFFER,
+        "ACT_TEXEL_VALUES": TEXEL_VALUES,
+        "ACT_MAX_IMAGE_SIZE": MAX_IMAGE_SIZE,
         "ACT_MAX_RANK": MAX_RANK,
         "ACT_MAX_RECORDS": MAX_RECORDS,
         "ACT_MAX_IO": MAX_IO,
@@ -169,6 +172,7 @@ def c_header() -> str:
         **{f"ACT_BACKEND_{name.upper()}": code for name, code in BACKENDS.items()},
         **{f"ACT_ROLE_{name.upper()}": code for name, code in ROLES.items()},
         **{f"ACT_DTYPE_{name.upper()}": code for name, code in DTYPES.items()},
+        **{f"ACT_STORAGE_{name.upper()}": code for name, code in STORAGES.items()},
     }
     magic = ", ".join(str(byte) for byte in MAGIC)
     sizes = ", ".join(str(DTYPE_BYTES[name]) for name in DTYPES)

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from .precision import Precision
 
 Role = Literal["input", "output", "weight", "activation"]
+Storage = Literal["buffer", "image"]
 DType = Literal["float32", "int32", "float16"]
 
 
@@ -27,6 +28,9 @@ class Buffer:
 
     ``offset`` is in bytes: into the activation arena for inputs, outputs and activations, into ``Package.weights`` for
     weights. Buffers in the arena may share memory when they are not alive in the same step.
+
+    A weight whose ``storage`` is ``image`` is read as a two-dimensional image of RGBA texels (OpenCL only): its shape
+    is height, width and 4, in float32 or float16, its rows follow each other without gaps.
     """
 
     name: str
@@ -36,6 +40,7 @@ class Buffer:
     offset: int
     size_bytes: int
     alignment: int = 1024
+    storage: Storage = "buffer"
 
     @property
     def in_arena(self) -> bool:

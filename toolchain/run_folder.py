@@ -13,7 +13,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from .config import CompressConfig, ConfigError, load_resolved, to_toml
+from .config import CompressConfig, ConfigError
+from .config_file import load_resolved, to_toml
 
 _WRITTEN_FIRST = {"env.json", "command.txt"}
 

@@ -17,6 +17,7 @@ import tvm_ffi
 from tvm import tirx
 
 from ..errors import CompileError
+from ..images import IMAGE_ATTRIBUTE
 from ..memory.layout import Layout
 from ..targets import Target
 
@@ -37,6 +38,7 @@ class DeviceFunction:
         groups: Work-groups.
         local_size: Work-items per work-group.
         arguments: Names in the order of its parameters: ``a<i>`` is parameter i of the PrimFunc, any other a temporary.
+        images: Those of them that are read from images (`opencl_texels`).
     """
 
     name: str
@@ -44,6 +46,7 @@ class DeviceFunction:
     groups: Sizes
     local_size: Sizes
     arguments: tuple[str, ...]
+    images: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,6 +59,7 @@ class DeviceKernel:
         global_size: Work-items.
         local_size: Work-items per work-group.
         arguments: As in `DeviceFunction`.
+        images: As in `DeviceFunction`.
     """
 
     name: str
@@ -63,6 +67,7 @@ class DeviceKernel:
     global_size: Sizes
     local_size: Sizes
     arguments: tuple[str, ...]
+    images: frozenset[str] = frozenset()
 
 
 def with_layouts(func: tirx.PrimFunc, layouts: Sequence[Layout | None]) -> tirx.PrimFunc:
@@ -96,9 +101,12 @@ def _parameter(old: tvm.ir.Var, name: str, layout: Layout | None) -> tvm.ir.Var:
 def lower_function(func: tirx.PrimFunc, target: Target, *, name: str) -> tuple[DeviceFunction, ...]:
     """Lower a scheduled function, parameters named as by `with_layouts`; its kernels in the order they run.
 
+    Its attribute `IMAGE_ATTRIBUTE` is the index of a parameter that is read from an image.
+
     Raises:
         CompileError: If TVM cannot lower it, or its loops are not bound to work-items.
     """
+    images = _images(func)
     tvm_target = target.tvm_target()
     func = func.with_attr("global_symbol", name).with_attr("target", tvm_target)
     try:
@@ -110,12 +118,17 @@ def lower_function(func: tirx.PrimFunc, target: Target, *, name: str) -> tuple[D
         found = []
         for module in devices.values():
             finished = finalize()(module)
-            found += [_device_function(variable, kernel) for variable, kernel in finished.functions.items()]
+            found += [_device_function(variable, kernel, images) for variable, kernel in finished.functions.items()]
     except Exception as error:  # TVM raises its own types, and Python's
         raise CompileError(f"TVM cannot lower {name!r}: {last_line(error)}") from error
     if not found:
         raise CompileError(f"TVM generates no kernel for {name!r}: its loops are not bound to work-items")
     return tuple(sorted(found, key=_order))
+
+
+def _images(func: tirx.PrimFunc) -> frozenset[str]:
+    found = func.attrs is not None and IMAGE_ATTRIBUTE in func.attrs
+    return frozenset([f"a{int(func.attrs[IMAGE_ATTRIBUTE])}"] if found else [])
 
 
 def _index_type(module: tvm.IRModule, target: Target) -> tvm.IRModule:
@@ -132,19 +145,21 @@ def _order(function: DeviceFunction) -> tuple[int, str]:
     return (int(number.removeprefix("_") or 0), function.name)
 
 
-def _device_function(variable: tvm.ir.GlobalVar, func: tirx.PrimFunc) -> DeviceFunction:
+def _device_function(variable: tvm.ir.GlobalVar, func: tirx.PrimFunc, images: frozenset[str]) -> DeviceFunction:
     extents = {
         str(node.node.thread_tag): int(node.value)
         for node in walk(func.body)
         if isinstance(node, tirx.AttrStmt) and node.attr_key == "thread_extent"
     }
+    arguments = tuple(str(param.name).removesuffix("_ptr") for param in func.params)
     groups, local = ([extents.get(f"{kind}.{axis}", 1) for axis in THREAD_AXES] for kind in ("blockIdx", "threadIdx"))
     return DeviceFunction(
         name=str(func.attrs["global_symbol"]) if "global_symbol" in func.attrs else variable.name_hint,
         function=func,
         groups=(groups[0], groups[1], groups[2]),
         local_size=(local[0], local[1], local[2]),
-        arguments=tuple(str(param.name).removesuffix("_ptr") for param in func.params),
+        arguments=arguments,
+        images=images & set(arguments),
     )
 
 

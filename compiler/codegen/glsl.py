@@ -18,9 +18,10 @@ from tvm import tirx
 
 from ..errors import CompileError
 from .device_functions import DeviceFunction, Sizes, walk
-from .glsl_expressions import Expressions, Storage
+from .glsl_expressions import Expressions
 from .glsl_functions import helper_functions
 from .glsl_quads import QUAD
+from .glsl_scope import Storage
 from .glsl_values import GlslType, glsl_type
 
 __all__ = ["GlslProgram", "glsl_program"]

@@ -1,14 +1,8 @@
-"""Expressions of a lowered device function in GLSL.
-
-Loads from buffers that the kernel does not write are given a name at their first use in a block, and used again in it:
-a vector that several filters multiply is loaded once, whatever the driver's compiler can prove.
-"""
+"""Expressions of a lowered device function in GLSL."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final
 
@@ -17,10 +11,11 @@ from tvm import tirx
 
 from ..errors import CompileError
 from .glsl_functions import call_text
-from .glsl_quads import QUAD, Address, split_address, split_constant
-from .glsl_values import GlslType, Value, broadcast, float_literal, gather, glsl_type, int_literal, map_parts
+from .glsl_loads import Loads
+from .glsl_scope import type_of
+from .glsl_values import GlslType, Value, broadcast, float_literal, gather, int_literal, map_parts
 
-__all__ = ["Expressions", "Storage", "type_of"]
+__all__ = ["Expressions"]
 
 _ARITHMETIC: Final = MappingProxyType({"Add": "+", "Sub": "-", "Mul": "*", "Div": "/"})
 _COMPARISONS: Final = MappingProxyType(
@@ -47,68 +42,11 @@ _BITS: Final = MappingProxyType(
         "bitwise_xor": "^",
     }
 )
-_NAME = re.compile(r"[A-Za-z_]\w*", re.ASCII)
-_SIMPLE = re.compile(r"\(?-?[\w.]+\)?(?:\.[xyzw])?")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Storage:
-    """An array in GLSL: a buffer of the kernel, private, or shared by a work-group.
-
-    Attributes:
-        name: In GLSL.
-        type: Of one element of the TIR buffer, which may be a vector.
-        constant: Whether the kernel never writes it.
-        quads: Name of its declaration as an array of vectors of four; None if it has none.
-        elements: Its length, where it has such a declaration.
-    """
-
-    name: str
-    type: GlslType
-    constant: bool
-    quads: str | None = None
-    elements: int = 0
-
-    @property
-    def value_element(self) -> str:
-        """Element type of what is loaded: half floats exist in memory alone, where no device must compute in them."""
-        return "float" if self.type.element == "float16_t" else self.type.element
-
-    def loaded(self, text: str, lanes: int = 1) -> str:
-        """GLSL of an element, or of a vector of them, that is loaded."""
-        return f"{GlslType('float', lanes).part_types[0]}({text})" if self.type.element == "float16_t" else text
-
-    def stored(self, text: str, lanes: int = 1) -> str:
-        """GLSL of a value, or of a vector, that is stored."""
-        return f"{GlslType('float16_t', lanes).part_types[0]}({text})" if self.type.element == "float16_t" else text
 
 
 @dataclass
-class Expressions:
-    """Turns expressions into GLSL; what needs a statement of its own is handed to ``emit``.
-
-    Attributes:
-        emit: Receives lines of the current block.
-        names: GLSL names of variables.
-        storages: Arrays by their buffer or pointer variable.
-        helpers: Functions that the program must define.
-        quads: Arrays of vectors that the program must declare.
-        known: Names of loads in the open blocks, by their text, the innermost block last.
-    """
-
-    emit: Callable[[str], None]
-    names: dict[tvm.ir.Var, str] = field(default_factory=dict)
-    storages: dict[tvm.ir.Var, Storage] = field(default_factory=dict)
-    helpers: set[str] = field(default_factory=set)
-    quads: set[str] = field(default_factory=set)
-    known: list[dict[str, str]] = field(default_factory=lambda: [{}])
-    _count: int = 0
-
-    def fresh(self, hint: str) -> str:
-        """A new name like ``hint``."""
-        self._count += 1
-        stem = re.sub(r"[\W_]+", "_", hint, flags=re.ASCII).strip("_") or "v"
-        return f"{stem}_{self._count}"
+class Expressions(Loads):
+    """Turns expressions into GLSL; what needs a statement of its own is handed to ``emit``."""
 
     def value(self, expr: tvm.ir.Expr) -> Value:
         """GLSL of an expression.
@@ -129,54 +67,6 @@ class Expressions:
         result: Value = method(expr)
         return result
 
-    def scalar(self, expr: tvm.ir.Expr) -> str:
-        """GLSL of an expression without lanes."""
-        return self.value(expr).text
-
-    def named(self, value: Value) -> Value:
-        """The same value with parts that may be repeated: names, or so short that they need none."""
-        parts = [
-            text if _SIMPLE.fullmatch(text) else self._name(name, text)
-            for name, text in zip(value.type.part_types, value.parts, strict=True)
-        ]
-        return Value(value.type, tuple(parts))
-
-    def shared(self, value: Value) -> Value:
-        """Like `named`, and the same text gets the same name as long as its block is open."""
-        written = {storage.name for storage in self.storages.values() if not storage.constant}
-        parts = []
-        for type_, text in zip(value.type.part_types, value.parts, strict=True):
-            if not written.isdisjoint(_NAME.findall(text)):  # the next load may find something else
-                return self.named(value)
-            found = next((block[text] for block in reversed(self.known) if text in block), None)
-            if found is None:
-                found = text if _SIMPLE.fullmatch(text) else self._name(type_, text)
-                self.known[-1][text] = found
-            parts.append(found)
-        return Value(value.type, tuple(parts))
-
-    def element_indices(self, index: tvm.ir.Expr) -> list[str]:
-        """Addresses of the elements that an index vector names."""
-        if isinstance(index, tirx.Ramp):
-            rest, constant = split_constant(index.base)
-            base = self.shared(self.value(rest)).text
-            stride, lanes = self.scalar(index.stride), int(index.lanes)
-            if stride.isdigit():
-                return [f"{base} + {constant + lane * int(stride)}" for lane in range(lanes)]
-            return [f"{base} + {constant} + {lane} * {stride}" for lane in range(lanes)]
-        return self.named(self.value(index)).elements()
-
-    def storage(self, variable: tvm.ir.Var) -> Storage:
-        """The array behind a buffer variable."""
-        if variable not in self.storages:
-            raise CompileError(f"buffer {variable.name!r} is not declared before it is used")
-        return self.storages[variable]
-
-    def _name(self, type_: str, text: str) -> str:
-        name = self.fresh("t")
-        self.emit(f"{type_} {name} = {text};")
-        return name
-
     def _binary(self, expr: tvm.ir.Expr, form: str) -> Value:
         return map_parts(type_of(expr), form.format, self.value(expr.a), self.value(expr.b))
 
@@ -189,11 +79,6 @@ class Expressions:
         if expr not in self.names:
             raise CompileError(f"variable {expr.name!r} is used before it is defined")
         return self.named_variable(self.names[expr], type_of(expr))
-
-    def named_variable(self, name: str, type_: GlslType) -> Value:
-        """A variable: one for each part."""
-        count = len(type_.part_types)
-        return Value(type_, (name,) if count == 1 else tuple(f"{name}_{part}" for part in range(count)))
 
     def _visit_intimm(self, expr: tirx.IntImm) -> Value:
         type_ = type_of(expr)
@@ -261,6 +146,9 @@ class Expressions:
         parts = tuple(f"{name}({text})" for name, text in zip(type_.part_types, inner.parts, strict=True))
         return Value(type_, parts)
 
+    def _visit_tensorload(self, expr: tvm.ir.TensorLoad) -> Value:
+        return self.load(expr)
+
     def _visit_ramp(self, expr: tirx.Ramp) -> Value:
         return gather(type_of(expr), self.element_indices(expr))
 
@@ -283,80 +171,6 @@ class Expressions:
         target = self.named_variable(self.names[variable], value.type)
         for type_, name, text in zip(value.type.part_types, target.parts, value.parts, strict=True):
             self.emit(f"{type_} {name} = {text};")
-
-    def _visit_tensorload(self, expr: tvm.ir.TensorLoad) -> Value:
-        if len(expr.indices) != 1:
-            raise CompileError(f"a load with {len(expr.indices)} indices has no form in GLSL")
-        storage, (index,) = self.storage(expr.source), expr.indices
-        lanes = type_of(index).lanes
-        if storage.type.lanes > 1 and lanes > 1:
-            raise CompileError("a load of several vectors has no form in GLSL")
-        if storage.type.lanes > 1:
-            return self.vector_elements(storage, self.scalar(index))
-        type_ = GlslType(storage.value_element, lanes)
-        quads = self._quad_load(storage, index, type_)
-        if quads is not None:
-            return quads
-        indices = [self.scalar(index)] if lanes == 1 else self.element_indices(index)
-        texts = [storage.loaded(f"{storage.name}[{text}]") for text in indices]
-        if storage.constant:  # each element by itself: vectors of neighbours overlap
-            texts = [self.shared(Value(type_.with_lanes(1), (text,))).text for text in texts]
-            return self.shared(gather(type_, texts))
-        return gather(type_, texts)
-
-    def _quad_load(self, storage: Storage, index: tvm.ir.Expr, type_: GlslType) -> Value | None:
-        """A load from a buffer that is not written, as elements of whole vectors, where the address allows it."""
-        if not storage.constant:
-            return None
-        vectors = self.quad_vectors(storage, index, type_)
-        if vectors is not None:
-            return self.shared(Value(type_, tuple(storage.loaded(text, QUAD) for text in vectors)))
-        address = split_address(index)
-        # A vector around one element must not reach beyond the buffer.
-        if address is None or type_.lanes > 1 or storage.elements % QUAD:
-            return self._neighbours(storage, index, type_)
-        number, lane = divmod(address.constant, QUAD)
-        text = storage.loaded(self._quad(storage, address, number), QUAD)
-        return Value(type_, (self.shared(Value(type_.with_lanes(QUAD), (text,))).lane(lane),))
-
-    def _neighbours(self, storage: Storage, index: tvm.ir.Expr, type_: GlslType) -> Value | None:
-        """Near elements at any distance from a whole vector: parts of vectors around them, which loads may share."""
-        known = isinstance(index, tirx.Ramp) and isinstance(index.stride, tirx.IntImm)
-        if not known or not 0 < int(index.stride) < QUAD or storage.elements % QUAD:
-            return None
-        address = split_address(index.base)
-        if address is None or storage.type.element == "float16_t":
-            return None
-        found = [divmod(address.constant + lane * int(index.stride), QUAD) for lane in range(type_.lanes)]
-        quad = {
-            number: self.shared(Value(type_.with_lanes(QUAD), (self._quad(storage, address, number),)))
-            for number in dict.fromkeys(number for number, _ in found)
-        }
-        return self.shared(gather(type_, [quad[number].lane(lane) for number, lane in found]))
-
-    def quad_vectors(self, storage: Storage, index: tvm.ir.Expr, type_: GlslType) -> tuple[str, ...] | None:
-        """Whole vectors that are just the elements of an index vector; None if they are none, or may not be."""
-        if storage.quads is None or not _is_row(index) or type_.lanes % QUAD:
-            return None
-        address = split_address(index.base)
-        if address is None or address.constant % QUAD:
-            return None
-        first = address.constant // QUAD
-        return tuple(self._quad(storage, address, first + part) for part in range(type_.lanes // QUAD))
-
-    def _quad(self, storage: Storage, address: Address, number: int) -> str:
-        assert storage.quads is not None
-        self.quads.add(storage.quads)
-        terms = " + ".join(self.scalar(term) for term in address.terms)
-        base = self.shared(Value(GlslType("int"), (f"(({terms}) >> 2)",))).text if terms else "0"
-        return f"{storage.quads}[{base} + {number}]"
-
-    def vector_elements(self, storage: Storage, index: str) -> Value:
-        """Element of an array of vectors: its parts lie side by side."""
-        count = len(storage.type.part_types)
-        base = index if count == 1 or index.isdigit() else self.named(Value(GlslType("int"), (index,))).text
-        where = [base if count == 1 else _offset(base, count, part) for part in range(count)]
-        return Value(storage.type, tuple(f"{storage.name}[{text}]" for text in where))
 
     def _visit_call(self, expr: tvm.ir.Call) -> Value:
         name = str(expr.op.name).rpartition(".")[2]  # without "tirx." or "prim."
@@ -410,20 +224,3 @@ class Expressions:
             self.known.pop()
         self.emit("}")
         return result
-
-
-def _is_row(index: tvm.ir.Expr) -> bool:
-    """Whether an index vector names neighbours."""
-    return isinstance(index, tirx.Ramp) and isinstance(index.stride, tirx.IntImm) and int(index.stride) == 1
-
-
-def _offset(base: str, count: int, part: int) -> str:
-    if base.isdigit():
-        return str(int(base) * count + part)
-    return f"{base} * {count}" + (f" + {part}" if part else "")
-
-
-def type_of(expr: tvm.ir.Expr) -> GlslType:
-    """The type of an expression; halves are floats as soon as they are loaded."""
-    type_ = glsl_type(str(expr.ty.dtype))
-    return type_.with_element("float") if type_.element == "float16_t" else type_

@@ -8,6 +8,7 @@ from ..errors import CompileError
 from ..targets import Target
 from .device_functions import DeviceFunction, DeviceKernel, last_line
 from .opencl_half import spell_halves, without_extension
+from .opencl_texels import declare_images, spell_texels
 from .vector_text import tidy_vectors
 
 __all__ = ["opencl_kernel"]
@@ -21,15 +22,17 @@ def opencl_kernel(function: DeviceFunction, target: Target) -> DeviceKernel:
     """
     try:
         build = tvm.get_global_func("target.build.opencl")
-        module = build(tvm.IRModule({function.name: spell_halves(function.function)}), target.tvm_target())
+        spelled = spell_halves(spell_texels(function.function, function.images))
+        module = build(tvm.IRModule({function.name: spelled}), target.tvm_target())
     except Exception as error:  # TVM raises its own types, and Python's
         raise CompileError(f"TVM cannot generate OpenCL for {function.name!r}: {last_line(error)}") from error
     (x, y, z), (gx, gy, gz) = function.local_size, function.groups
-    source = without_extension(module.inspect_source())
+    source = declare_images(without_extension(module.inspect_source()), function.images)
     return DeviceKernel(
         name=function.name,
         source=tidy_vectors(source, loads=not target.has_long_addresses),
         global_size=(x * gx, y * gy, z * gz),
         local_size=function.local_size,
         arguments=function.arguments,
+        images=function.images,
     )

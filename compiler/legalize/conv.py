@@ -58,7 +58,7 @@ def _emit(
     task = ConvTask(shape=shape, tile=tile, padding=pair(call.attrs.padding), batch=batch)
     attrs = context.add_decided("conv", shape, batch, decision)
     matrix = values.reshape(values.shape[0], -1)
-    if not kernel.table:
+    if kernel.form == "dense":
         return call_te(
             builder,
             lambda x, w: dense_conv(x, w, task, attrs),

@@ -19,14 +19,17 @@ import numpy as np
 import numpy.typing as npt
 from tvm import s_tir, te, tirx
 from tvm.ir import Expr
-from tvm.s_tir.schedule import SBlockRV, ScheduleError
+from tvm.s_tir.schedule import LoopRV, SBlockRV, ScheduleError
 
+from ..images import IMAGE_ATTRIBUTE, TEXEL_VALUES
 from ..layer_shape import LayerShape
 from .epilogue import inline_epilogue
 from .tile import Tile, largest_divisor, work_group
 from .whole_rows import fill_rows
 
 __all__ = ["ConvTask", "column_conv", "column_offsets", "dense_conv", "pack_weight", "schedule_conv"]
+
+WEIGHT_OPERAND = 0  # of what a convolution's main block reads
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,6 +138,14 @@ def schedule_conv(sch: s_tir.Schedule, acc: SBlockRV, tile: Tile, *, row: int) -
         tile: Work of a work-item.
         row: Elements from one output row to the next; 0 if nothing may be written behind a row.
     """
+    if not tile.texels:
+        return _bind(sch, acc, tile, row)
+    weight = sch.get(acc).reads[WEIGHT_OPERAND].source
+    (image,) = (index for index, param in enumerate(sch.mod["main"].params) if param.same_as(weight))
+    return _bind(sch, acc, tile, row).with_attr(IMAGE_ATTRIBUTE, image)
+
+
+def _bind(sch: s_tir.Schedule, acc: SBlockRV, tile: Tile, row: int) -> tirx.PrimFunc:
     out = inline_epilogue(sch, acc)
     n, f, i, j, *reduction = sch.get_loops(acc)
     padded_width, filters = int(sch.get(j).extent), int(sch.get(f).extent)
@@ -150,6 +161,8 @@ def schedule_conv(sch: s_tir.Schedule, acc: SBlockRV, tile: Tile, *, row: int) -
         sch.bind(loop, axis)
     sch.bind(f_item, "threadIdx.y")
     sch.bind(p_item, "threadIdx.x")
+    if tile.texels:
+        _read_texels(sch, acc, reduction[-1])
     sch.set_scope(acc, 0, "local")
     sch.reverse_compute_at(out, p_item, preserve_unit_loops=True)
     *_, out_filter, _, out_pixel = sch.get_loops(out)
@@ -169,6 +182,16 @@ def schedule_conv(sch: s_tir.Schedule, acc: SBlockRV, tile: Tile, *, row: int) -
     if width == padded_width:
         return sch.mod["main"]
     return fill_rows(sch.mod["main"], sch.get(out).name_hint, sch.get(out_pixel).loop_var, width)
+
+
+def _read_texels(sch: s_tir.Schedule, acc: SBlockRV, column: LoopRV) -> None:
+    """Load the weights of a column four filters at a time, before they are used."""
+    weights = sch.cache_read(acc, WEIGHT_OPERAND, "local")
+    sch.compute_at(weights, column, preserve_unit_loops=True)
+    filters = sch.get_loops(weights)[-1]
+    texel, value = sch.split(filters, [None, TEXEL_VALUES])
+    sch.unroll(texel)
+    sch.vectorize(value)
 
 
 def _check_output(sch: s_tir.Schedule, out: SBlockRV, extent: tuple[int, int]) -> None:

@@ -4,9 +4,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from ..images import TEXEL_VALUES
 from ..targets import HostSpec, Target
 
-__all__ = ["Tile", "choose_tile", "depthwise_tile", "has_lanes", "is_gpu", "largest_divisor", "work_group"]
+__all__ = [
+    "Tile",
+    "choose_tile",
+    "depthwise_tile",
+    "has_lanes",
+    "is_gpu",
+    "largest_divisor",
+    "reads_texels",
+    "work_group",
+]
 
 DEPTHWISE_FILTERS = 4
 
@@ -20,16 +30,20 @@ class Tile:
         pixels: Neighbouring pixels of a row per work-item, one vector.
         work_items: Work-items per work-group, at most.
         whole_rows: Whether a row of the kernel is written out, so that pixels that its positions share are loaded once.
+        texels: Whether weights are read from an image, four filters at a time (OpenCL alone).
     """
 
     filters: int
     pixels: int
     work_items: int
     whole_rows: bool = False
+    texels: bool = False
 
     def __post_init__(self) -> None:
         if min(self.filters, self.pixels, self.work_items) < 1:
             raise ValueError(f"every size of a tile must be at least 1, got {self}")
+        if self.texels and self.filters % TEXEL_VALUES:
+            raise ValueError(f"a texel holds {TEXEL_VALUES} filters, a tile of them whole texels; got {self}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,7 +102,8 @@ def choose_tile(filters: int, output_hw: tuple[int, int], batch: int, target: Ta
             pixels //= 2
         else:
             break
-    return Tile(filters=tile_filters, pixels=pixels, work_items=rule.work_items)
+    texels = reads_texels(target) and tile_filters % TEXEL_VALUES == 0
+    return Tile(filters=tile_filters, pixels=pixels, work_items=rule.work_items, texels=texels)
 
 
 def depthwise_tile(tile: Tile, target: Target) -> Tile:
@@ -101,6 +116,11 @@ def depthwise_tile(tile: Tile, target: Target) -> Tile:
 def is_gpu(target: Target) -> bool:
     """Whether the target is a GPU; a CPU device wants other tiles."""
     return not isinstance(target.device_spec, HostSpec)
+
+
+def reads_texels(target: Target) -> bool:
+    """Whether weights come from images: a phone's GPU caches those apart, and reads four values at once."""
+    return target.max_image_size > 0
 
 
 def has_lanes(target: Target) -> bool:

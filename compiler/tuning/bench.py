@@ -87,7 +87,8 @@ class LayerBench:
         layers = [(info.layer, info.batch) for info in assembled.steps if info.layer is not None]
         if all(shape is None or layer_key(shape, batch) != key for shape, batch in layers):
             raise UntunableLayerError(
-                f"layer {self._task.label!r} by itself has other sizes: its padding differs between two sides"
+                f"layer {self._task.label!r} by itself is another: its padding differs between two sides, "
+                "or zero columns like its own cannot be made"
             )
         while self._built and sum(_bytes(kept) for kept in self._built.values()) > KEPT_BYTES:
             del self._built[next(iter(self._built))]

@@ -87,7 +87,7 @@ def _conv(shape: LayerShape, target: Target) -> Iterator[KernelChoice]:
     items = [count for count in WORK_ITEMS if count <= target.max_work_group_size]
     filters = _filters(shape, most_filters)
     pixels = [count for count in PIXELS if count <= most_pixels]
-    for lowering, table, whole_rows in _forms(shape):
+    for lowering, form, whole_rows in _forms(shape):
         for tile_filters, tile_pixels in product(filters, pixels):
             padded = _rounded(shape.c_out, tile_filters) * _rounded(width, tile_pixels)
             statements = tile_filters * (shape.kernel[1] if whole_rows else 1)
@@ -96,18 +96,18 @@ def _conv(shape: LayerShape, target: Target) -> Iterator[KernelChoice]:
                 continue
             for count in items:
                 tile = Tile(filters=tile_filters, pixels=tile_pixels, work_items=count, whole_rows=whole_rows)
-                yield KernelChoice(lowering=lowering, tile=tile, table=table)
+                yield KernelChoice(lowering=lowering, form=form, tile=tile)
 
 
-def _forms(shape: LayerShape) -> list[tuple[Lowering, bool, bool]]:
-    """Lowering, table, whole rows."""
-    forms: list[tuple[Lowering, bool, bool]] = [("dense", False, False)]
+def _forms(shape: LayerShape) -> list[tuple[Lowering, Lowering, bool]]:
+    """Lowering, form, whole rows."""
+    forms: list[tuple[Lowering, Lowering, bool]] = [("dense", "dense", False)]
     if shape.kernel[1] > 1:
-        forms.append(("dense", False, True))
+        forms.append(("dense", "dense", True))
     if shape.kind == "conv" and shape.kernel != (1, 1):
-        forms.append(("dense", True, False))
+        forms.append(("dense", "column", False))
     if shape.groups == 1 and not shape.is_dense:
-        forms.append(("column", True, False))
+        forms.append(("column", "column", False))
     return forms
 
 
@@ -156,7 +156,7 @@ def _place(choice: KernelChoice) -> Place:
     if isinstance(tile, LinearTile):
         shared = tile.block > tile.vectors * tile.lanes
         return ("by work-group" if shared else "by work-item", tile.vectors, tile.lanes, tile.work_items)
-    form = f"{choice.lowering}{' table' * choice.table}{' rows' * tile.whole_rows}"
+    form = f"{choice.lowering} as {choice.form}{' rows' * tile.whole_rows}"
     return (form, tile.filters, tile.pixels, tile.work_items)
 
 

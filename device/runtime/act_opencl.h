@@ -23,6 +23,18 @@ typedef struct {
   size_t size;
 } cl_buffer_region;
 
+typedef struct {
+  cl_uint channel_order;
+  cl_uint channel_type;
+} cl_image_format;
+
+typedef struct {
+  cl_uint type;
+  size_t width, height, depth, array_size, row_pitch, slice_pitch;
+  cl_uint mip_levels, samples;
+  cl_mem memory;
+} cl_image_desc;
+
 enum {
   CL_SUCCESS = 0,
   CL_TRUE = 1,
@@ -33,6 +45,9 @@ enum {
   CL_DEVICE_MAX_WORK_GROUP_SIZE = 0x1004,
   CL_DEVICE_MAX_WORK_ITEM_SIZES = 0x1005,
   CL_DEVICE_MAX_MEM_ALLOC_SIZE = 0x1010,
+  CL_DEVICE_IMAGE2D_MAX_WIDTH = 0x1011,
+  CL_DEVICE_IMAGE2D_MAX_HEIGHT = 0x1012,
+  CL_DEVICE_IMAGE_SUPPORT = 0x1016,
   CL_DEVICE_MEM_BASE_ADDR_ALIGN = 0x1019, /* in bits */
   CL_DEVICE_GLOBAL_MEM_SIZE = 0x101F,
   CL_DEVICE_LOCAL_MEM_SIZE = 0x1023,
@@ -41,6 +56,10 @@ enum {
   CL_DRIVER_VERSION = 0x102D,
   CL_DEVICE_VERSION = 0x102F,
   CL_DEVICE_EXTENSIONS = 0x1030,
+  CL_RGBA = 0x10B5,
+  CL_HALF_FLOAT = 0x10DD,
+  CL_FLOAT = 0x10DE,
+  CL_MEM_OBJECT_IMAGE2D = 0x10F1,
   CL_PROGRAM_BUILD_LOG = 0x1183,
   CL_KERNEL_NUM_ARGS = 0x1191,
   CL_KERNEL_WORK_GROUP_SIZE = 0x11B0,
@@ -72,6 +91,7 @@ enum {
   X(ReleaseCommandQueue, cl_int, (cl_command_queue))                                                              \
   X(CreateBuffer, cl_mem, (cl_context, cl_bits, size_t, void *, cl_int *))                                        \
   X(CreateSubBuffer, cl_mem, (cl_mem, cl_bits, cl_uint, const void *, cl_int *))                                  \
+  X(CreateImage, cl_mem, (cl_context, cl_bits, const cl_image_format *, const cl_image_desc *, void *, cl_int *)) \
   X(ReleaseMemObject, cl_int, (cl_mem))                                                                           \
   X(CreateProgramWithSource, cl_program, (cl_context, cl_uint, const char **, const size_t *, cl_int *))          \
   X(BuildProgram, cl_int, (cl_program, cl_uint, const cl_device_id *, const char *, void (*)(cl_program, void *), \

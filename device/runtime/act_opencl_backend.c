@@ -64,12 +64,44 @@ static act_status create_arena(act_placement *placement, act_error *error) {
   return ACT_OK;
 }
 
+/* Whether the device has images of that size: phones do, some devices do not. */
+static act_status check_image_size(const act_placement *placement, uint32_t index, size_t width, size_t height,
+                                   act_error *error) {
+  const act_opencl *cl = placement->cl;
+  cl_uint supported = 0;
+  size_t most_width = 0, most_height = 0;
+  cl_int code = cl->GetDeviceInfo(placement->device, CL_DEVICE_IMAGE_SUPPORT, sizeof supported, &supported, NULL);
+  if (code == CL_SUCCESS)
+    code = cl->GetDeviceInfo(placement->device, CL_DEVICE_IMAGE2D_MAX_WIDTH, sizeof most_width, &most_width, NULL);
+  if (code == CL_SUCCESS)
+    code = cl->GetDeviceInfo(placement->device, CL_DEVICE_IMAGE2D_MAX_HEIGHT, sizeof most_height, &most_height, NULL);
+  if (code == CL_SUCCESS && supported && width <= most_width && height <= most_height) return ACT_OK;
+  return act_fail(error, ACT_ERROR_MEMORY, "buffer %u is an image of %zu x %zu texels, the device takes %zu x %zu",
+                  index, width, height, supported ? most_width : 0, supported ? most_height : 0);
+}
+
+static act_status create_image(act_placement *placement, uint32_t index, unsigned char *content, act_error *error) {
+  const act_file_buffer *buffer = &placement->package->buffers[index];
+  cl_image_format format = {CL_RGBA, buffer->dtype == ACT_DTYPE_FLOAT16 ? CL_HALF_FLOAT : CL_FLOAT};
+  cl_image_desc desc = {.type = CL_MEM_OBJECT_IMAGE2D, .width = buffer->shape[1], .height = buffer->shape[0]};
+  act_status status = check_image_size(placement, index, desc.width, desc.height, error);
+  if (status != ACT_OK) return status;
+  cl_int code = CL_SUCCESS;
+  placement->buffers[index] = placement->cl->CreateImage(placement->context, CL_MEM_READ_ONLY | CL_MEM_COPY_HOST_PTR,
+                                                         &format, &desc, content, &code);
+  if (placement->buffers[index] == NULL)
+    return act_fail(error, ACT_ERROR_MEMORY, "buffer %u, an image of %zu x %zu texels, cannot be made: %s (%d)", index,
+                    desc.width, desc.height, act_opencl_error_name(code), code);
+  return ACT_OK;
+}
+
 static act_status create_buffer(act_placement *placement, uint32_t index, act_error *error) {
   const act_package *package = placement->package;
   const act_file_buffer *buffer = &package->buffers[index];
   cl_int code = CL_SUCCESS;
   if (buffer->role == ACT_ROLE_WEIGHT) {
     unsigned char *content = package->data + package->sections[ACT_SECTION_WEIGHTS].offset + buffer->offset;
+    if (buffer->storage == ACT_STORAGE_IMAGE) return create_image(placement, index, content, error);
     placement->buffers[index] = placement->cl->CreateBuffer(placement->context, CL_MEM_READ_ONLY | CL_MEM_COPY_HOST_PTR,
                                                         (size_t)buffer->size_bytes, content, &code);
   } else {

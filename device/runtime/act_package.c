@@ -113,6 +113,17 @@ static act_status copy_tables(act_package *package, act_error *error) {
   return ACT_OK;
 }
 
+/* An image holds weights for OpenCL, in texels of float values: height, width, 4. */
+static act_status check_image(const act_package *package, uint32_t index, act_error *error) {
+  const act_file_buffer *buffer = &package->buffers[index];
+  if (package->header.backend != ACT_BACKEND_OPENCL || buffer->role != ACT_ROLE_WEIGHT ||
+      buffer->dtype == ACT_DTYPE_INT32 || buffer->rank != 3 || buffer->shape[2] != ACT_TEXEL_VALUES ||
+      buffer->shape[0] > ACT_MAX_IMAGE_SIZE || buffer->shape[1] > ACT_MAX_IMAGE_SIZE)
+    return act_fail(error, ACT_ERROR_PACKAGE, "buffer %u: an image that is not %u float values a texel of a weight, or "
+                    "is larger than %u on a side", index, ACT_TEXEL_VALUES, ACT_MAX_IMAGE_SIZE);
+  return ACT_OK;
+}
+
 static act_status check_buffer(const act_package *package, uint32_t index, act_error *error) {
   static const uint64_t sizes[] = ACT_DTYPE_SIZES;
   const act_file_buffer *buffer = &package->buffers[index];
@@ -120,7 +131,7 @@ static act_status check_buffer(const act_package *package, uint32_t index, act_e
   if (!get_text(package, buffer->name_offset, buffer->name_length, &name))
     return act_fail(error, ACT_ERROR_PACKAGE, "buffer %u: its name is outside the string table", index);
   if (buffer->role > ACT_ROLE_ACTIVATION || buffer->dtype >= sizeof sizes / sizeof *sizes ||
-      buffer->storage != ACT_STORAGE_BUFFER || buffer->rank > ACT_MAX_RANK)
+      buffer->storage > ACT_STORAGE_IMAGE || buffer->rank > ACT_MAX_RANK)
     return act_fail(error, ACT_ERROR_PACKAGE, "buffer %u: unknown role %u, type %u, storage %u or rank %u", index,
                     buffer->role, buffer->dtype, buffer->storage, buffer->rank);
   uint64_t bytes = sizes[buffer->dtype];
@@ -139,7 +150,7 @@ static act_status check_buffer(const act_package *package, uint32_t index, act_e
   if (buffer->offset % (weight ? sizes[buffer->dtype] : alignment) != 0 || !in_range(buffer->offset, bytes, limit))
     return act_fail(error, ACT_ERROR_PACKAGE, "buffer %u: offset %llu is misaligned or past the end (%llu bytes)",
                     index, (unsigned long long)buffer->offset, (unsigned long long)limit);
-  return ACT_OK;
+  return buffer->storage == ACT_STORAGE_IMAGE ? check_image(package, index, error) : ACT_OK;
 }
 
 /* A program starts at a multiple of four bytes: SPIR-V is words. OpenCL C ends with a zero and holds no other. Programs

@@ -17,6 +17,12 @@ def test_programs_of_both_backends_keep_every_byte(tmp_path, conv_package):
     assert (found.backend, found.kernels) == ("vulkan", kernels)
 
 
+def test_images_keep_their_storage(tmp_path, conv_package):
+    package = with_buffer(1, storage="image", shape=(6, 3, 4))(conv_package)
+    write_package(tmp_path / "a.actpkg", package)
+    assert read_package(tmp_path / "a.actpkg").buffers == package.buffers
+
+
 def test_round_trip_keeps_everything(tmp_path, conv_package):
     digest = write_package(tmp_path / "a.actpkg", conv_package)
     found = read_package(tmp_path / "a.actpkg")
@@ -70,6 +76,11 @@ def with_fields(**changes):
         (with_buffer(2, role="input"), "buffers with that role are"),
         (with_buffer(0, dtype="int32"), "must be float32"),
         (with_buffer(0, dtype="bfloat16"), "unknown role"),
+        (with_buffer(1, storage="texture"), "unknown storage 'texture', known: buffer, image"),
+        (with_buffer(0, storage="image"), "not float32 as input of one for opencl"),
+        (with_buffer(1, storage="image"), r"an image of shape \(4, 2, 3, 3\)"),
+        (with_buffer(1, storage="image", shape=(6, 6, 2)), "4 values a texel"),
+        (with_buffer(1, storage="image", shape=(1 << 17, 1, 4)), "up to 65536"),
         (with_step(kernel=2), "kernel 2 of 2"),
         (with_step(arguments=(0, 9)), "there are 5 buffers"),
         (with_step(arguments=()), "allowed are 1 to 128"),

@@ -1,7 +1,7 @@
 from pathlib import Path
 
 import pytest
-from act.toolchain.config import resolve
+from act.toolchain.config_file import resolve
 from act.toolchain.run_folder import Journal, RunFolder, RunFolderError, write_atomic
 
 CONFIG = resolve("quick", None, {})

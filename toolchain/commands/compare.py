@@ -6,7 +6,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..config import CompressConfig, merge, resolve
+from ..config import CompressConfig, merge
+from ..config_file import resolve
 from ..errors import ExitCode, UsageError
 from ..output import print_json, print_table
 from ..progress import Progress

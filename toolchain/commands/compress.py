@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 from ...device.precision import PRECISIONS
-from ..config import CompressConfig, ConfigError, SearchStrategy, read_rates, resolve
+from ..config import CompressConfig, ConfigError, SearchStrategy
+from ..config_file import read_rates, resolve
 from ..errors import ExitCode, LostProcessError
 from ..granularity import GRANULARITY_NAMES
 from ..progress import Progress
@@ -193,7 +194,7 @@ def check_names(config: CompressConfig, processes: int = 1) -> None:
 
 
 def _dry_run(config: CompressConfig, args: argparse.Namespace, progress: Progress, processes: "Processes") -> int:
-    from ..config import to_toml
+    from ..config_file import to_toml
 
     check_names(config, processes.size)
     progress.note(f"dry run: nothing is written; the run folder would be {args.out or _default_folder(config)}")

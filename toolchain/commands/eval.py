@@ -117,7 +117,7 @@ def _open(args: argparse.Namespace, kind: Kind, data: "DataSplits") -> "Classifi
 def _choose_data(args: argparse.Namespace, kind: Kind) -> _DataChoice:
     """The data of the flags; a run's own data and seed, where the flags say nothing."""
     if args.data is None and kind == "run":
-        from ..config import load_resolved
+        from ..config_file import load_resolved
 
         config = load_resolved(Path(args.source) / "config.toml", model_from_flag=args.model)
         seed = config.seed if args.seed is None else args.seed

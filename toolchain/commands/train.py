@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..config import resolve
+from ..config_file import resolve
 from ..errors import ExitCode, UsageError
 from ..progress import Progress
 from .compress import add_network_arguments, flags_of

@@ -16,7 +16,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..config import CompressConfig, load_resolved
+from ..config import CompressConfig
+from ..config_file import load_resolved
 from ..cost import CostTable
 from ..environment import describe_environment
 from ..extras import MissingExtraError

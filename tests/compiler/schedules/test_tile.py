@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 from act.compiler.schedules.tile import Tile, choose_tile, depthwise_tile, largest_divisor, work_group
 from act.compiler.targets import get_target
@@ -52,9 +54,16 @@ def test_lanes_of_a_cpu_want_the_largest_tile():
     host, lanes = (choose_tile(64, (56, 56), 1, get_target(name)) for name in ("host-opencl", "host-vulkan"))
     assert (lanes.filters, lanes.pixels, lanes.work_items) == (32, 8, 32)
     assert lanes.filters > host.filters
-    assert choose_tile(64, (56, 56), 1, get_target("adreno640-vulkan")) == choose_tile(
-        64, (56, 56), 1, get_target("adreno640")
-    )
+    phone = choose_tile(64, (56, 56), 1, get_target("adreno640"))
+    assert choose_tile(64, (56, 56), 1, get_target("adreno640-vulkan")) == replace(phone, texels=False)
+
+
+def test_texels_are_for_whole_ones_on_a_phone():
+    assert choose_tile(64, (56, 56), 1, PHONE).texels
+    assert not choose_tile(7, (56, 56), 1, PHONE).texels
+    assert not choose_tile(64, (56, 56), 1, HOST).texels
+    with pytest.raises(ValueError, match="whole texels"):
+        Tile(filters=6, pixels=4, work_items=16, texels=True)
 
 
 def test_depthwise_tiles_differ_on_lanes_alone():

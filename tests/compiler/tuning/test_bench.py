@@ -19,7 +19,7 @@ def forms(space):
     found = {}
     for choice in space.candidates:
         tile = choice.tile
-        found.setdefault((choice.lowering, choice.table, getattr(tile, "whole_rows", None)), choice)
+        found.setdefault((choice.lowering, choice.form, getattr(tile, "whole_rows", None)), choice)
     sizes = sorted(space.candidates, key=lambda choice: getattr(choice.tile, "filters", 0))
     return list(dict.fromkeys((space.rule, *found.values(), sizes[0], sizes[-1])))
 

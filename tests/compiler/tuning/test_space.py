@@ -41,8 +41,10 @@ def test_columns_are_packed_only_where_some_are_zero():
     lowerings = {shape: {c.lowering for c in Space(shape, 1, get_target("adreno640")).candidates} for shape in LAYERS}
     assert lowerings[COLUMNS] == {"dense", "column"}
     assert all(found == {"dense"} for shape, found in lowerings.items() if shape != COLUMNS)
-    assert all(c.table for c in Space(COLUMNS, 1, get_target("adreno640")).candidates if c.lowering == "column")
-    assert not any(c.table for c in Space(POINT, 1, get_target("host-opencl")).candidates)
+    assert all(
+        c.form == "column" for c in Space(COLUMNS, 1, get_target("adreno640")).candidates if c.lowering == "column"
+    )
+    assert all(c.form == "dense" for c in Space(POINT, 1, get_target("host-opencl")).candidates)
 
 
 def test_tiles_keep_to_groups_registers_and_the_targets_work_groups():

@@ -37,7 +37,7 @@ static inline void stub_read(const void *data, size_t size) {
   for (size_t i = 0; i < size; i++) sink += bytes[i];
 }
 
-enum { STUB_ALIGNMENT = 128, STUB_MAX_GROUP = 256, STUB_LOCAL_MEMORY = 32768 };
+enum { STUB_ALIGNMENT = 128, STUB_MAX_GROUP = 256, STUB_LOCAL_MEMORY = 32768, STUB_MAX_IMAGE = 1024 };
 #define STUB_MAX_ALLOCATION ((uint64_t)1 << 30)
 #define STUB_GLOBAL_MEMORY ((uint64_t)3 << 30)
 

@@ -7,7 +7,7 @@ ACT_OPENCL_FUNCTIONS(DECLARE)
 
 stub_state stub;
 
-typedef enum { CONTEXT = 0x51, QUEUE, BUFFER, SUB_BUFFER, PROGRAM, KERNEL, EVENT } kind_t;
+typedef enum { CONTEXT = 0x51, QUEUE, BUFFER, SUB_BUFFER, IMAGE, PROGRAM, KERNEL, EVENT } kind_t;
 
 typedef struct object {
   kind_t kind;
@@ -24,7 +24,7 @@ static object_t *get(void *handle, kind_t kind) {
 
 static object_t *get_buffer(cl_mem handle) {
   object_t *object = (object_t *)(void *)handle;
-  STUB_CHECK(object != NULL && (object->kind == BUFFER || object->kind == SUB_BUFFER));
+  STUB_CHECK(object != NULL && (object->kind == BUFFER || object->kind == SUB_BUFFER || object->kind == IMAGE));
   return object;
 }
 
@@ -94,6 +94,9 @@ cl_int clGetDeviceInfo(cl_device_id device, cl_uint what, size_t size, void *res
     case CL_DEVICE_MAX_MEM_ALLOC_SIZE: return give_number(STUB_MAX_ALLOCATION, size, result, needed);
     case CL_DEVICE_GLOBAL_MEM_SIZE: return give_number(STUB_GLOBAL_MEMORY, size, result, needed);
     case CL_DEVICE_LOCAL_MEM_SIZE: return give_number(STUB_LOCAL_MEMORY, size, result, needed);
+    case CL_DEVICE_IMAGE_SUPPORT: return give_number(1, size, result, needed);
+    case CL_DEVICE_IMAGE2D_MAX_WIDTH:
+    case CL_DEVICE_IMAGE2D_MAX_HEIGHT: return give_number(STUB_MAX_IMAGE, size, result, needed);
     case CL_DEVICE_MEM_BASE_ADDR_ALIGN: return give_number(STUB_ALIGNMENT * 8, size, result, needed);
     default: return give_text("stub cl_khr_fp16", size, result, needed);
   }
@@ -141,14 +144,31 @@ cl_mem clCreateSubBuffer(cl_mem handle, cl_bits flags, cl_uint type, const void 
   return (cl_mem)(void *)buffer;
 }
 
+cl_mem clCreateImage(cl_context context, cl_bits flags, const cl_image_format *format, const cl_image_desc *desc,
+                     void *content, cl_int *code) {
+  get(context, CONTEXT);
+  STUB_CHECK(flags == (CL_MEM_READ_ONLY | CL_MEM_COPY_HOST_PTR) && content != NULL);
+  STUB_CHECK(format->channel_order == CL_RGBA && desc->type == CL_MEM_OBJECT_IMAGE2D && desc->row_pitch == 0);
+  STUB_CHECK(desc->width > 0 && desc->width <= STUB_MAX_IMAGE && desc->height > 0 && desc->height <= STUB_MAX_IMAGE);
+  STUB_CHECK(format->channel_type == CL_FLOAT || format->channel_type == CL_HALF_FLOAT);
+  size_t size = desc->width * desc->height * (format->channel_type == CL_FLOAT ? 16 : 8);
+  stub_read(content, size);
+  object_t *image = create(IMAGE, -4, code);
+  if (image != NULL) image->size = size;
+  return (cl_mem)(void *)image;
+}
+
 cl_int clReleaseMemObject(cl_mem handle) { return release(handle, get_buffer(handle)->kind); }
 
-/* A kernel takes as many arguments as its program says __global. */
-static uint32_t count_arguments(const char *source, size_t size) {
-  static const char word[] = "__global";
+static uint32_t count_word(const char *source, size_t size, const char *word) {
   uint32_t count = 0;
-  for (size_t i = 0; i + sizeof word - 1 <= size; i++) count += memcmp(source + i, word, sizeof word - 1) == 0;
+  for (size_t i = 0; i + strlen(word) <= size; i++) count += memcmp(source + i, word, strlen(word)) == 0;
   return count;
+}
+
+/* A kernel takes as many arguments as its program says __global or __read_only. */
+static uint32_t count_arguments(const char *source, size_t size) {
+  return count_word(source, size, "__global") + count_word(source, size, "__read_only");
 }
 
 cl_program clCreateProgramWithSource(cl_context context, cl_uint count, const char **texts, const size_t *sizes,

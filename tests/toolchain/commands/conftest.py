@@ -17,7 +17,8 @@ def finished_run(tmp_path_factory) -> Path:
     from act.models.registry import ModelSpec, create_model, default_arguments
     from act.toolchain.capture import capture
     from act.toolchain.compaction import compact
-    from act.toolchain.config import CompressConfig, to_toml
+    from act.toolchain.config import CompressConfig
+    from act.toolchain.config_file import to_toml
     from act.toolchain.coupling import find_coupling
     from act.toolchain.loading import save_network
     from act.toolchain.plan import PruningPlan, save_plan

@@ -2,7 +2,8 @@ import json
 from pathlib import Path
 
 import pytest
-from act.toolchain.config import ConfigError, read_rates, resolve
+from act.toolchain.config import ConfigError
+from act.toolchain.config_file import read_rates, resolve
 from act.toolchain.search.manual import Rates, RatesError
 
 GROUPS, LAYERS = ("conv1", "layer1.0.conv1", "layer1.1.conv1", "layer2.0.conv1"), ("layer1.0.conv2", "layer2.0.conv2")

@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from act.toolchain.config import CompressConfig, resolve
+from act.toolchain.config import CompressConfig
+from act.toolchain.config_file import resolve
 from act.toolchain.coupling import find_coupling
 from act.toolchain.pipeline import Pipeline
 from act.toolchain.progress import Progress
