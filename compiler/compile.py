@@ -6,8 +6,9 @@ whole chain, not only our own view of it.
 
 from __future__ import annotations
 
+import json
 import time
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, cast
 
@@ -19,7 +20,9 @@ from onnx import numpy_helper
 from ..device.package_format import Buffer, Kernel, Package, Step, write_package
 from ..device.package_types import DType
 from .importer import ImportedModel, import_onnx
+from .kernel_choice import UNTUNED, TunedKernels
 from .latency_model import copy_cost_us, default_parameters
+from .layer_shape import LayerShape
 from .legalize.legalizer import weight_key
 from .limits import check_limits
 from .lower import LoweredNetwork, LoweredStep, Tensor, lower
@@ -28,9 +31,21 @@ from .memory.execution_plan import MemoryPlan, plan_memory, step_bytes, weight_b
 from .passes.half_range import check_half_range
 from .targets import Target
 
-__all__ = ["CompiledPackage", "StepInfo", "compile_onnx"]
+__all__ = [
+    "KERNELS_KEY",
+    "Assembled",
+    "CompiledPackage",
+    "Source",
+    "StepInfo",
+    "assemble",
+    "compile_onnx",
+    "operator_names",
+    "source_of",
+]
 
 VERIFICATION_SEED = 0
+# Metadata of a package: how each of its steps was chosen, as JSON.
+KERNELS_KEY = "act.kernels"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +58,10 @@ class StepInfo:
         source_op: Name of the ONNX node, or of the fused operators where it has no weight.
         lowering: ``dense`` or ``column``, or ``generic`` without a schedule of its own.
         reason: Why this lowering.
+        tile: The tile, for people; empty for a generic kernel.
+        tile_reason: By the rule, or as tuned.
+        layer: The layer that it computes, if any.
+        batch: Images a run, or rows of a linear layer.
         macs: Multiply-accumulates done, those with zero columns included.
         bytes: Of its buffers.
         modelled_us: Modelled on the target.
@@ -56,6 +75,10 @@ class StepInfo:
     macs: int
     bytes: int
     modelled_us: float
+    tile: str = ""
+    tile_reason: str = ""
+    layer: LayerShape | None = None
+    batch: int = 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,7 +95,7 @@ class CompiledPackage:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Source:
+class Source:
     """What a package keeps of the file, its weights apart: a verification pair, names, preprocessing."""
 
     given: npt.NDArray[np.float32]
@@ -82,8 +105,23 @@ class _Source:
     output_name: str
 
 
+@dataclass(frozen=True, kw_only=True)
+class Assembled:
+    """A package in memory, and what a report says of it."""
+
+    package: Package
+    steps: tuple[StepInfo, ...]
+    peak_live_bytes: int
+
+
 def compile_onnx(
-    path: Path, target: Target, *, output: Path, batch: int = 1, input_shape: tuple[int, ...] | None = None
+    path: Path,
+    target: Target,
+    *,
+    output: Path,
+    batch: int = 1,
+    input_shape: tuple[int, ...] | None = None,
+    tuned: TunedKernels = UNTUNED,
 ) -> CompiledPackage:
     """Compile an ONNX file for a target.
 
@@ -93,6 +131,7 @@ def compile_onnx(
         output: The package to write, atomically.
         batch: Images per run, fixed in the package.
         input_shape: ``(C, H, W)`` or ``(F,)``, for files that leave these open.
+        tuned: Kernels that a device chose for this target and precision; the rule decides the others.
 
     Raises:
         OnnxInputError: If the file cannot be read as a network.
@@ -105,29 +144,39 @@ def compile_onnx(
     if target.precision == "fp16":
         check_half_range(imported.onnx_model)
     # Every form of a large network's weights is let go as soon as the next one is there.
-    names, source, module = _operator_names(imported.onnx_model), _source(path, imported), imported.relax_module
+    names, source, module = operator_names(imported.onnx_model), source_of(path, imported), imported.relax_module
     del imported
-    network = lower(module, target, names=names)
+    network = lower(module, target, names=names, tuned=tuned)
     del module
+    assembled = assemble(network, source, target)
+    del network
+    write_package(output, assembled.package)
+    return CompiledPackage(
+        path=output,
+        modelled_latency_ms=(sum(info.modelled_us for info in assembled.steps) + default_parameters(target).sync_us)
+        / 1e3,
+        steps=assembled.steps,
+        arena_bytes=assembled.package.arena_bytes,
+        peak_live_bytes=assembled.peak_live_bytes,
+        weight_bytes=len(assembled.package.weights),
+        seconds=time.perf_counter() - start,
+    )
+
+
+def assemble(network: LoweredNetwork, source: Source, target: Target) -> Assembled:
+    """Plan a lowered network's memory and make it a package.
+
+    Raises:
+        CompileError: If a buffer or a kernel is too large for the target.
+    """
     network, plan = insert_clearings(network, plan_memory(network), target)
     check_limits(network, plan, target)
     infos = tuple(_step_info(step, target) for step in network.steps)
-    compiled = CompiledPackage(
-        path=output,
-        modelled_latency_ms=(sum(info.modelled_us for info in infos) + default_parameters(target).sync_us) / 1e3,
-        steps=infos,
-        arena_bytes=plan.arena_bytes,
-        peak_live_bytes=plan.peak_live_bytes,
-        weight_bytes=plan.weight_bytes,
-        seconds=0.0,
-    )
     package = _package(source, network, plan, infos, target)
-    del network, plan
-    write_package(output, package)
-    return replace(compiled, seconds=time.perf_counter() - start)
+    return Assembled(package=package, steps=infos, peak_live_bytes=plan.peak_live_bytes)
 
 
-def _operator_names(model: onnx.ModelProto) -> dict[str, list[str]]:
+def operator_names(model: onnx.ModelProto) -> dict[str, list[str]]:
     """Names of the nodes with weights, by their weight's key, in graph order."""
     weights = {tensor.name: tensor for tensor in model.graph.initializer}
     names: dict[str, list[str]] = {}
@@ -160,11 +209,28 @@ def _step_info(step: LoweredStep, target: Target) -> StepInfo:
         macs=layer.macs,
         bytes=moved,
         modelled_us=layer.choice.modelled_us,
+        tile=layer.kernel.describe() if layer.kernel is not None else "",
+        tile_reason=layer.kernel_reason,
+        layer=layer.shape,
+        batch=layer.batch,
     )
 
 
+def _kernel_record(info: StepInfo) -> dict[str, Any]:
+    """What a package keeps of a step for `act inspect` and for `tuning`."""
+    layer = None if info.layer is None else asdict(info.layer)
+    return {
+        "lowering": info.lowering,
+        "reason": info.reason,
+        "tile": info.tile,
+        "tile_reason": info.tile_reason,
+        "layer": layer,
+        "batch": info.batch,
+    }
+
+
 def _package(
-    source: _Source, network: LoweredNetwork, plan: MemoryPlan, infos: tuple[StepInfo, ...], target: Target
+    source: Source, network: LoweredNetwork, plan: MemoryPlan, infos: tuple[StepInfo, ...], target: Target
 ) -> Package:
     index = {tensor: number for number, tensor in enumerate(plan.tensors)}
     kernels: dict[str | bytes, int] = {}
@@ -199,7 +265,7 @@ def _package(
         preprocessing=source.preprocessing,
         metadata={
             "act.peak_live_bytes": str(plan.peak_live_bytes),
-            "act.lowerings": ",".join(info.lowering for info in infos),
+            KERNELS_KEY: json.dumps([_kernel_record(info) for info in infos]),
             "act.input": source.input_name,
             "act.output": source.output_name,
         },
@@ -221,7 +287,8 @@ def _buffer(tensor: Tensor, offset: int) -> Buffer:
     )
 
 
-def _source(path: Path, imported: ImportedModel) -> _Source:
+def source_of(path: Path, imported: ImportedModel) -> Source:
+    """What a package keeps of an imported file; onnxruntime computes the expected output on the file itself."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -230,7 +297,7 @@ def _source(path: Path, imported: ImportedModel) -> _Source:
     session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     given = np.random.default_rng(VERIFICATION_SEED).standard_normal(imported.input_shape, dtype=np.float32)
     (expected,) = session.run([imported.output_name], {imported.input_name: given})
-    return _Source(
+    return Source(
         given=given,
         expected=np.asarray(expected, np.float32),
         preprocessing=imported.preprocessing,

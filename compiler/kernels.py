@@ -59,7 +59,7 @@ class KernelBuilder:
         layer, anchor = self._take_layer(schedule)
         unmarked = schedule.mod["main"]
         structure = tvm_ffi.StructuralKey(unmarked)  # type: ignore[call-arg]
-        key = (structure, layouts, dtypes, layer.tile if layer else None)
+        key = (structure, layouts, dtypes, layer.kernel if layer else None)
         if key not in self._built:
             scheduled = self._schedule(schedule, unmarked, layer, anchor, layouts[-1], name)
             # Layouts and types come after the schedule: a private copy of a tensor must not inherit its own.
@@ -87,10 +87,11 @@ class KernelBuilder:
     ) -> tirx.PrimFunc:
         """By the layer's schedule; by the generic one where there is none or where it refuses the fusion."""
         try:
-            if layer is not None and isinstance(layer.tile, Tile):
-                return schedule_conv(schedule, anchor, layer.tile, row=0 if output is None else output.pitch)
-            if layer is not None and isinstance(layer.tile, LinearTile):
-                return schedule_linear(schedule, anchor, layer.tile)
+            tile = layer.kernel.tile if layer is not None and layer.kernel is not None else None
+            if isinstance(tile, Tile):
+                return schedule_conv(schedule, anchor, tile, row=0 if output is None else output.pitch)
+            if isinstance(tile, LinearTile):
+                return schedule_linear(schedule, anchor, tile)
         except ScheduleError:
             schedule = s_tir.Schedule(unmarked)
         try:

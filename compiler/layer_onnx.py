@@ -13,7 +13,7 @@ OPSET = 18
 
 
 def write_layer_onnx(layer: LayerShape, path: Path, *, seed: int = 0, inside: bool = False) -> Path:
-    """Write `layer`, followed by a ReLU as in a network, as an ONNX file with batch 1.
+    """Write `layer`, followed by a ReLU as in a network, as an ONNX file with an open batch.
 
     A layer with fewer columns than its dense form gets zero columns in a plain `Conv`: the compiler finds them and
     decides the lowering, as it does for a whole network. Kept columns are spread over as many channels and blocks
@@ -33,8 +33,8 @@ def write_layer_onnx(layer: LayerShape, path: Path, *, seed: int = 0, inside: bo
         raise ValueError(f"layer {layer.name!r} is elementwise: it has no kernel of its own")
     rng = np.random.default_rng(seed)
     linear = layer.kind == "linear"
-    input_shape = [1, layer.c_in] if linear else [1, layer.c_in, *layer.input_hw]
-    output_shape = [1, layer.c_out] if linear else [1, layer.c_out, *layer.output_hw]
+    input_shape = ["N", layer.c_in] if linear else ["N", layer.c_in, *layer.input_hw]
+    output_shape = ["N", layer.c_out] if linear else ["N", layer.c_out, *layer.output_hw]
     nodes, weights = _pool(layer) if layer.kind == "pool" else _weighted(layer, rng)
     if inside and layer.kind in ("conv", "depthwise"):
         nodes[-1].output[0] = "result"

@@ -20,6 +20,7 @@ from tvm import relax, tirx
 from ..device.precision import STORAGE_DTYPES
 from .errors import CompileError, UnsupportedOpError
 from .images import texels
+from .kernel_choice import UNTUNED, TunedKernels
 from .kernels import KernelBuilder
 from .legalize.gather import find_tables
 from .legalize.legalizer import Legalizer, has_computed_weights
@@ -45,13 +46,16 @@ __all__ = ["LoweredNetwork", "LoweredStep", "Tensor", "lower"]
 MAX_FUSED = 60
 
 
-def lower(module: tvm.IRModule, target: Target, *, names: dict[str, list[str]]) -> LoweredNetwork:
+def lower(
+    module: tvm.IRModule, target: Target, *, names: dict[str, list[str]], tuned: TunedKernels = UNTUNED
+) -> LoweredNetwork:
     """Lower a Relax module with one function ``main``, weights as constants.
 
     Args:
         module: From the importer.
         target: What is compiled for.
         names: Source operators by `legalize.weight_key`; consumed.
+        tuned: Kernels that a device chose for this target and precision; the rule decides the others.
 
     Raises:
         CompileError: If TVM cannot lower an operator.
@@ -64,10 +68,11 @@ def lower(module: tvm.IRModule, target: Target, *, names: dict[str, list[str]]) 
         main = module["main"]
         legalizer = Legalizer(
             target=target,
-            layouts=find_layouts(module, target),
+            layouts=find_layouts(module, target, tuned),
             names=names,
             inputs=frozenset(str(param.name) for param in main.params),
             tables=find_tables(module),
+            tuned=tuned,
         )
         module = tvm.ir.transform.Sequential(
             [

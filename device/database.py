@@ -35,6 +35,31 @@ class DatabaseError(RuntimeError):
     """The database cannot be opened, or is of another version."""
 
 
+def connect(path: Path, schema: str) -> sqlite3.Connection:
+    """Open the database and make the tables of ``schema`` that are not there; several processes may use one file.
+
+    Raises:
+        DatabaseError: If the file cannot be opened, is no database, or has another version.
+    """
+    try:
+        connection = sqlite3.connect(path, timeout=30.0, isolation_level=None)
+        version = connection.execute("PRAGMA user_version").fetchone()[0]
+        if version not in (0, SCHEMA_VERSION):
+            connection.close()
+            raise DatabaseError(
+                f"latency database {path} has version {version}, this program reads {SCHEMA_VERSION}: "
+                "move it away, or name another file with ACT_DATABASE"
+            )
+        connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute("PRAGMA synchronous=NORMAL")
+        connection.executescript(schema + f"PRAGMA user_version = {SCHEMA_VERSION};")
+    except sqlite3.Error as error:
+        raise DatabaseError(
+            f"cannot use the latency database {path}: {error}; name another file with ACT_DATABASE"
+        ) from error
+    return connection
+
+
 def kernel_key(package: Package, step_index: int) -> str:
     """Content hash of one step: what decides its latency on a given device.
 
@@ -73,22 +98,7 @@ class LatencyDatabase:
 
     def __init__(self, path: Path | str | None = None) -> None:
         self.path = Path(path) if path is not None else default_path()
-        try:
-            self._connection = sqlite3.connect(self.path, timeout=30.0, isolation_level=None)
-            version = self._connection.execute("PRAGMA user_version").fetchone()[0]
-            if version not in (0, SCHEMA_VERSION):
-                self._connection.close()
-                raise DatabaseError(
-                    f"latency database {self.path} has version {version}, this program reads {SCHEMA_VERSION}: "
-                    "move it away, or name another file with ACT_DATABASE"
-                )
-            self._connection.execute("PRAGMA journal_mode=WAL")
-            self._connection.execute("PRAGMA synchronous=NORMAL")
-            self._connection.executescript(_SCHEMA + f"PRAGMA user_version = {SCHEMA_VERSION};")
-        except sqlite3.Error as error:
-            raise DatabaseError(
-                f"cannot use the latency database {self.path}: {error}; name another file with ACT_DATABASE"
-            ) from error
+        self._connection = connect(self.path, _SCHEMA)
 
     def __enter__(self) -> Self:
         return self

@@ -25,6 +25,7 @@ COMMANDS: tuple[str, ...] = (
     "export",
     "compile",
     "bench",
+    "tune",
     "inspect",
     "report",
     "devices",

@@ -24,6 +24,7 @@ from .plan import save_plan
 from .report import write_report
 from .results import SCHEMA_VERSION, figures, latencies, layer_rows, ratios
 from .run_folder import write_atomic
+from .tuned import tuned_for
 from .workbench import State, Workbench
 
 LATENCY_RUNS = 200
@@ -113,12 +114,13 @@ def _deliver(
     path = bench.folder.path
     inputs = probe_inputs(outcome.dense.input_shape, next(bench.search_part.in_order(4))[0]).numpy()
     device = proving_device(bench.config.goal.device, target, bench.progress)
+    tuned = tuned_for(target, bench.progress.warn, device=device)
     delivered, checks = [], []
     names = (("checkpoints/dense.onnx", "checkpoints/dense.actpkg"), ("model.onnx", "model.actpkg"))
     for network, (onnx, package) in zip(_networks(outcome), names, strict=True):
         with bench.progress.stage(f"export, compile and measure {Path(onnx).stem}") as stage:
             check = export_checked(network, path / onnx, loaded.preprocessing, inputs)
-            files = compile_checked(path / onnx, path / package, target, device, inputs, runs=LATENCY_RUNS)
+            files = compile_checked(path / onnx, path / package, target, device, inputs, runs=LATENCY_RUNS, tuned=tuned)
             if files.latency is not None:
                 stage.say(f"{files.latency.p50:.3f} ms on {files.latency.device}")
         delivered.append(files)

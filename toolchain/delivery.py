@@ -16,6 +16,7 @@ import torch
 from ..compiler.compile import CompiledPackage, compile_onnx
 from ..compiler.errors import CompileError, OnnxInputError
 from ..compiler.importer import prepare_onnx
+from ..compiler.kernel_choice import UNTUNED, TunedKernels
 from ..compiler.targets import Target
 from ..device.devices import Device, DeviceError, open_device
 from ..device.harness import LatencyStats, measure, run_inputs
@@ -57,7 +58,14 @@ def run_onnx(path: Path, inputs: FloatArray) -> FloatArray:
 
 
 def compile_checked(
-    onnx: Path, output: Path, target: Target, device: Device | None, inputs: FloatArray, *, runs: int
+    onnx: Path,
+    output: Path,
+    target: Target,
+    device: Device | None,
+    inputs: FloatArray,
+    *,
+    runs: int,
+    tuned: TunedKernels = UNTUNED,
 ) -> Delivered:
     """Compile for `target`; on a device, compare with onnxruntime and measure.
 
@@ -65,7 +73,7 @@ def compile_checked(
     not for nothing.
     """
     try:
-        package = compile_onnx(onnx, target, output=output)
+        package = compile_onnx(onnx, target, output=output, tuned=tuned)
     except CompileError as error:
         return Delivered(onnx=onnx, package=None, problem=str(error))
     if device is None:
@@ -118,6 +126,8 @@ def kernel_rows(package: CompiledPackage | None, stats: LatencyStats | None) -> 
             "source_operator": step.source_op,
             "lowering": step.lowering,
             "reason": step.reason,
+            "tile": step.tile,
+            "tile_reason": step.tile_reason,
             "macs": step.macs,
             "modelled_us": step.modelled_us,
             "measured_us": value,

@@ -11,6 +11,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Protocol
 
+from ..compiler.kernel_choice import UNTUNED, TunedKernels
 from ..compiler.latency_model import modelled_latency_ms
 from ..compiler.layer_shape import LayerShape
 from ..compiler.targets import Target
@@ -52,6 +53,7 @@ class MeasuredLatency:
         replay: Records of an interrupted run; their layers are not measured again.
         on_measured: Receives a record of each new measurement.
         database: The latency database; by default the user's.
+        tuned: Kernels that were tuned for the target.
     """
 
     def __init__(
@@ -62,11 +64,13 @@ class MeasuredLatency:
         replay: Iterable[dict[str, Any]] = (),
         on_measured: Callable[[dict[str, Any]], None] | None = None,
         database: Path | None = None,
+        tuned: TunedKernels = UNTUNED,
     ) -> None:
         self._target = target
         self._device = device
         self._on_measured = on_measured
         self._database = database
+        self._tuned = tuned
         self._measured = {_shape_of(record["layer"]): float(record["milliseconds"]) for record in replay}
         self._estimates: dict[LayerShape, float] = {}
 
@@ -112,7 +116,7 @@ class MeasuredLatency:
         with tempfile.TemporaryDirectory(prefix="act-layer-") as name, LatencyDatabase(self._database) as database:
             onnx = write_layer_onnx(layer, Path(name) / "layer.onnx")
             package = Path(name) / "layer.actpkg"
-            compile_onnx(onnx, self._target, output=package)
+            compile_onnx(onnx, self._target, output=package, tuned=self._tuned)
             content = read_package(package)
             fingerprint = self._device.info.fingerprint
             keys = [kernel_key(content, index) for index in range(len(content.steps))]

@@ -32,6 +32,7 @@ from .loading import LoadedNetwork, load_network, preprocessing_with_classes, sa
 from .progress import Progress
 from .recipe import resolve_batch_parts
 from .run_folder import RunFolder
+from .tuned import tuned_for
 from .workbench import Workbench, load_weights_into
 
 FULL_EPOCH_IMAGES = 20_000
@@ -137,9 +138,11 @@ class Pipeline:
         """The target's model, or kernels measured on the device that was named; measurements are journalled."""
         if self._config.goal.device is None:
             return ModelledLatency(self._target)
+        device = open_device(self._config.goal.device)
         return MeasuredLatency(
             self._target,
-            open_device(self._config.goal.device),
+            device,
+            tuned=tuned_for(self._target, self._progress.warn, device=device),
             replay=[record for record in self.folder.events if record.get("event") == "measured"],
             on_measured=lambda record: self.folder.events.append({"event": "measured", **record}),
         )

@@ -220,7 +220,7 @@ def _kernels(report: Report) -> str:
     headings = [("kernel", ""), (f"modelled on {target}, µs", "bars")]
     if with_measured:
         headings.append((f"measured on {_measured_device(report)}, µs", "bars"))
-    headings.append(("lowering", "wrap"))
+    headings.append(("lowering and tile", "wrap"))
     most = [_longest(report.kernels, "modelled_us"), _longest(report.kernels, "measured_us")]
     rows = [_kernel_row(kernel, most, with_measured) for kernel in report.kernels]
     note = "In the order of execution. Each column has a scale of its own: the model and a device are never compared."
@@ -234,7 +234,8 @@ def _kernel_row(kernel: KernelTime, most: Sequence[float], with_measured: bool) 
     if with_measured:
         cells.append(_time_bar(kernel.measured_us, most[1], "plain measured"))
     reason = f'<span class="soft">{_e(kernel.reason)}</span>'
-    return [*cells, f'<td class="wrap">{_e(kernel.lowering)} {reason}</td>']
+    tile = f'<br>{_e(kernel.tile)} <span class="soft">{_e(kernel.tile_reason)}</span>' if kernel.tile else ""
+    return [*cells, f'<td class="wrap">{_e(kernel.lowering)} {reason}{tile}</td>']
 
 
 def _time_bar(value: float | None, most: float, style: str) -> str:

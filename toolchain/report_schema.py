@@ -161,6 +161,8 @@ class KernelTime(_Record):
     source_operator: str = ""
     lowering: str = ""
     reason: str = ""
+    tile: str = ""
+    tile_reason: str = ""
     macs: int = 0
     modelled_us: float | None = None
     measured_us: float | None = None

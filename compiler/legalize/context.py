@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -10,11 +10,10 @@ import numpy as np
 import numpy.typing as npt
 from tvm import relax
 
+from ..kernel_choice import UNTUNED, Decision, KernelChoice, TunedKernels, decide
 from ..latency_model import computed_columns
 from ..layer_shape import LayerShape
 from ..memory.activation_layouts import ActivationLayouts
-from ..schedules.linear import LinearTile
-from ..schedules.tile import Tile
 from ..select import Choice
 from ..targets import Target
 
@@ -26,7 +25,6 @@ __all__ = [
     "LegalizeContext",
     "call_te",
     "default_legalization",
-    "pair",
     "weight_key",
 ]
 
@@ -42,12 +40,13 @@ Kind = Literal["conv", "linear", "pool"]
 
 @dataclass(frozen=True, kw_only=True)
 class Layer:
-    """One convolution, linear or pooling layer: which schedule, and what the report says of it."""
+    """One convolution, linear or pooling layer: which kernel, and what the report says of it."""
 
     kind: Kind
     shape: LayerShape
     choice: Choice
-    tile: Tile | LinearTile | None = None
+    kernel: KernelChoice | None = None
+    kernel_reason: str = ""
     batch: int = 1
 
     @property
@@ -68,6 +67,7 @@ class LegalizeContext:
         names: By `weight_key`, the source operators that have this weight, in order.
         inputs: Names of the network's inputs, which have no halo: a convolution reads a copy.
         tables: Constant tables of gathers, by the name of the value that equals them.
+        tuned: Kernels that a device chose.
         layers: What was made so far; `LAYER_ANNOTATION` is an index into it.
     """
 
@@ -76,7 +76,25 @@ class LegalizeContext:
     names: dict[str, list[str]]
     inputs: frozenset[str]
     tables: dict[str, relax.Expr] = field(default_factory=dict)
+    tuned: TunedKernels = UNTUNED
     layers: list[Layer] = field(default_factory=list)
+
+    def decide(self, shape: LayerShape, batch: int) -> Decision:
+        """The kernel of a layer."""
+        return decide(shape, batch, self.target, self.tuned)
+
+    def add_decided(self, kind: Kind, shape: LayerShape, batch: int, decision: Decision) -> dict[str, Any]:
+        """Keep a layer with the kernel that was decided for it; as `add`."""
+        return self.add(
+            Layer(
+                kind=kind,
+                shape=shape,
+                choice=decision.lowering,
+                kernel=decision.kernel,
+                kernel_reason=decision.reason,
+                batch=batch,
+            )
+        )
 
     def add(self, layer: Layer) -> dict[str, Any]:
         """Keep a layer; returns the annotation of its main block."""
@@ -122,8 +140,3 @@ def call_te(
 def default_legalization(builder: relax.BlockBuilder, call: relax.Call) -> relax.Expr:
     """TVM's own definition of an operator."""
     return call.op.get_attr("FLegalize")(builder, call)
-
-
-def pair(values: Sequence[int]) -> tuple[int, int]:
-    """The first two of TVM's integers."""
-    return (int(values[0]), int(values[1]))

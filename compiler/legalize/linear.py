@@ -9,9 +9,8 @@ from tvm import relax
 
 from ..layer_shape import LayerShape
 from ..memory.activation_layouts import static_shape
-from ..schedules.linear import choose_linear_tile, linear, pack_linear_weight
-from ..select import choose_lowering
-from .context import FLOAT_BYTES, Layer, LegalizeContext, call_te, default_legalization
+from ..schedules.linear import LinearTile, choose_linear_tile, linear, pack_linear_weight
+from .context import FLOAT_BYTES, LegalizeContext, call_te, default_legalization
 
 __all__ = ["legalize_matmul"]
 
@@ -57,9 +56,10 @@ def _emit(
         output_hw=(1, 1),
         columns=values.shape[0],
     )
-    tile = choose_linear_tile(values.shape[1], context.target)
     rows = int(np.prod(static_shape(data)[:-1]))
-    choice = choose_lowering(shape, context.target)
-    attrs = context.add(Layer(kind="linear", shape=shape, choice=choice, tile=tile, batch=rows))
+    decision = context.decide(shape, rows)
+    tile = decision.kernel.tile
+    assert isinstance(tile, LinearTile)
+    attrs = context.add_decided("linear", shape, rows, decision)
     packed = relax.const(pack_linear_weight(values, tile))
     return call_te(builder, lambda x, w: linear(x, w, values.shape[1], attrs), [data, packed], "linear")

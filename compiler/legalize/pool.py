@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from tvm import relax
 
+from ..conv_call import pair
 from ..latency_model import modelled_kernels
 from ..layer_shape import LayerShape
 from ..memory.activation_layouts import static_shape
 from ..schedules.pool import PoolTask, pool
 from ..select import Choice
-from .context import Layer, LegalizeContext, call_te, default_legalization, pair
+from .context import Layer, LegalizeContext, call_te, default_legalization
 
 __all__ = ["legalize_adaptive_pool", "legalize_mean", "legalize_pool"]
 

@@ -13,7 +13,9 @@ from dataclasses import dataclass, field
 import tvm
 from tvm import relax
 
-from ..schedules.tile import choose_tile
+from ..conv_call import conv_shape
+from ..kernel_choice import UNTUNED, TunedKernels, decide
+from ..schedules.tile import Tile
 from ..targets import Target
 from .layout import SLACK_ELEMENTS, Layout
 
@@ -83,8 +85,8 @@ class _Wishes:
         self.rows[self.find(shape)] = max(self.rows.get(self.find(shape), 0), elements)
 
 
-def find_layouts(module: tvm.IRModule, target: Target) -> ActivationLayouts:
-    """Layouts for a Relax module that is not yet legalized."""
+def find_layouts(module: tvm.IRModule, target: Target, tuned: TunedKernels = UNTUNED) -> ActivationLayouts:
+    """Layouts for a Relax module that is not yet legalized, whose kernels are those of `decide`."""
     wishes = _Wishes()
     calls = list(_calls(module))
     for call in calls:
@@ -96,9 +98,8 @@ def find_layouts(module: tvm.IRModule, target: Target) -> ActivationLayouts:
             padding = [int(p) for p in call.attrs.padding]
             wishes.halo(static_shape(call.args[0]), max(padding[0], padding[2]), max(padding[1], padding[3]))
             output = tuple(int(size) for size in call.ty.shape)
-            groups = 1 if int(call.attrs.groups) == static_shape(call.args[0])[1] else int(call.attrs.groups)
-            tile = choose_tile(output[1], (output[2], output[3]), output[0], target, groups=groups)
-            wishes.row(output, -(-output[3] // tile.pixels) * tile.pixels)
+            pixels = _pixels(call, target, tuned)
+            wishes.row(output, -(-output[3] // pixels) * pixels)
     shapes = [shape for shape in wishes.first if len(shape) == 4]
     halos = {shape: wishes.halos.get(wishes.find(shape), (0, 0)) for shape in shapes}
     rows = {shape: wishes.rows.get(wishes.find(shape), 0) for shape in shapes}
@@ -109,6 +110,15 @@ def find_layouts(module: tvm.IRModule, target: Target) -> ActivationLayouts:
         },
         align=VECTOR_ELEMENTS if target.backend == "vulkan" else 1,
     )
+
+
+def _pixels(call: relax.Call, target: Target, tuned: TunedKernels) -> int:
+    """Pixels of a row that the kernel of a convolution stores at once; 1 where its weight is computed."""
+    weight = call.args[1]
+    if not isinstance(weight, tvm.ir.GenericConst):
+        return 1
+    tile = decide(conv_shape(call, weight.value.numpy()), static_shape(call.args[0])[0], target, tuned).kernel.tile
+    return tile.pixels if isinstance(tile, Tile) else 1
 
 
 def static_shape(expr: relax.Expr) -> Shape:

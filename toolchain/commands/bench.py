@@ -82,11 +82,15 @@ def _package(args: argparse.Namespace, folder: Path, progress: Progress) -> Path
         return given
     from ...compiler.compile import compile_onnx
     from ...compiler.targets import get_target
+    from ...device.devices import open_device
+    from ..tuned import tuned_for
 
     target = get_target(args.target or _host_target(args.device), precision=args.precision or "fp32")
     onnx = onnx_of(args.source)
     with progress.stage(f"compile for {target.name}"):
-        return compile_onnx(onnx, target, output=folder / "model.actpkg").path
+        device = None if args.device is None else open_device(args.device)
+        tuned = tuned_for(target, progress.warn, device=device)
+        return compile_onnx(onnx, target, output=folder / "model.actpkg", tuned=tuned).path
 
 
 def _host_target(device_id: str | None) -> str:

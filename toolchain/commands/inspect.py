@@ -1,6 +1,7 @@
 """`act inspect`: what is in a network, a run, an ONNX file or a package."""
 
 import argparse
+import json
 from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,8 +13,10 @@ from .sources import kind_of, open_network
 
 if TYPE_CHECKING:
     from ...compiler.layer_shape import LayerShape
+    from ...device.package_format import Package
 
 NAME = "inspect"
+_KERNELS_KEY = "act.kernels"  # `act.compiler.compile` writes it; importing that would load TVM
 HELP = "show the layers, coupling groups or steps of a network, run or file"
 
 
@@ -125,8 +128,9 @@ def describe_package(path: Path) -> dict[str, Any]:
             "macs": step.macs,
             "bytes": step.bytes,
             "modelled_us": step.modelled_us,
+            **choice,
         }
-        for step in package.steps
+        for step, choice in zip(package.steps, _choices(package), strict=True)
     ]
     return {
         "file_bytes": path.stat().st_size,
@@ -143,9 +147,20 @@ def describe_package(path: Path) -> dict[str, Any]:
         "macs": package.macs,
         "modelled_kernels_ms": sum(step.modelled_us for step in package.steps) / 1000,
         "preprocessing": package.preprocessing,
-        "metadata": package.metadata,
+        "metadata": {key: text for key, text in package.metadata.items() if key != _KERNELS_KEY},
         "steps": steps,
     }
+
+
+def _choices(package: "Package") -> list[dict[str, Any]]:
+    """Lowering and tile of each step, with their reasons; empty texts in a package of another make."""
+    names = ("lowering", "reason", "tile", "tile_reason")
+    try:
+        records = json.loads(package.metadata[_KERNELS_KEY])
+        found = [{name: str(record[name]) for name in names} for record in records]
+    except (ValueError, KeyError, TypeError):
+        found = []
+    return found if len(found) == len(package.steps) else [dict.fromkeys(names, "") for _ in package.steps]
 
 
 def _peak_live_bytes(metadata: dict[str, str]) -> int | None:
@@ -246,6 +261,7 @@ def _show_package(values: dict[str, Any]) -> None:
     headings = ("step", "operator", "kernel", "global", "local", "MACs", "modelled µs")
     print_table(headings, rows, right=("step", "MACs", "modelled µs"))
     print()
+    _show_choices(values["steps"])
     modelled = milliseconds_text(values["modelled_kernels_ms"])
     print_fields(
         [
@@ -261,6 +277,23 @@ def _show_package(values: dict[str, Any]) -> None:
             ("size", bytes_text(values["file_bytes"])),
         ]
     )
+
+
+def _show_choices(steps: list[dict[str, Any]]) -> None:
+    """Why each layer's kernel is as it is."""
+    rows = [
+        (
+            index,
+            step["source_operator"],
+            f"{step['lowering']}: {step['reason']}",
+            f"{step['tile']}: {step['tile_reason']}" if step["tile"] else "",
+        )
+        for index, step in enumerate(steps)
+        if step["tile"]
+    ]
+    if rows:
+        print_table(("step", "operator", "lowering, and why", "tile, and why"), rows, right=("step",))
+        print()
 
 
 def _by(sizes: object) -> str:

@@ -114,13 +114,21 @@ def choose_device(device_id: str | None, package: Path) -> "Device":
         DeviceError: If there is none.
         PackageError: If the package cannot be read.
     """
-    from ...device.devices import DeviceError, open_device
-    from ...device.local import list_local_devices
+    from ...device.devices import open_device
     from ...device.package_format import read_package
 
-    if device_id is not None:
-        return open_device(device_id)
-    backend = read_package(package).backend
+    return open_device(device_id) if device_id is not None else first_local_device(read_package(package).backend)
+
+
+def first_local_device(backend: str) -> "Device":
+    """Open the first local device that runs packages of a backend.
+
+    Raises:
+        DeviceError: If there is none.
+    """
+    from ...device.devices import DeviceError, open_device
+    from ...device.local import list_local_devices
+
     local = list_local_devices(backend)
     if not local:
         raise DeviceError(f"there is no local device for {backend} packages; see 'act doctor' for what to install")

@@ -1,0 +1,1 @@
+"""Search for the best kernel of each layer on a real device."""

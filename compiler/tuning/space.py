@@ -1,0 +1,165 @@
+"""The candidates of a layer: every choice that its templates can build and the target can run, and which are alike.
+
+A candidate keeps its sums in registers, pads filters and pixels by no more than half, and differs from all others: two
+that would start the same work-groups are one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import product
+from math import inf, log2
+from typing import Final, TypeAlias
+
+from ..kernel_choice import KernelChoice, decide
+from ..latency_model import Lowering, has_blocks, lowering_costs
+from ..layer_shape import BLOCK_CHANNELS, LayerShape
+from ..schedules.linear import LinearTile
+from ..schedules.tile import Tile, is_gpu, largest_divisor, work_group
+from ..targets import Target
+
+__all__ = ["Space"]
+
+# Of both kinds of device: sums of a work-item that registers hold, filters and pixels of it at most.
+_GPU_LIMITS: Final = (64, 32, 8)
+_CPU_LIMITS: Final = (512, 64, 8)
+FILTERS: Final = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64)
+PIXELS: Final = (1, 2, 4, 8)  # PoCL 3.0 does not come to an end with vectors of 16
+WORK_ITEMS: Final = (1, 4, 8, 16, 32, 64, 128, 256)
+MOST_PADDED: Final = 1.5  # times the layer's own filters and pixels
+MOST_STATEMENTS: Final = 256  # of a row of the kernel that is written out
+VECTORS: Final = (1, 2, 3, 4, 6, 8)
+# How a kernel is made, and three sizes: of a work-item's work along two axes, and of a work-group.
+Place: TypeAlias = tuple[str, int, int, int]
+# The same with the work-group that is launched along two axes.
+Launch: TypeAlias = tuple[str, int, int, int, int]
+
+
+class Space:
+    """All candidates of one layer.
+
+    Args:
+        shape: The layer.
+        batch: Images a run, or rows.
+        target: What is compiled for.
+
+    Attributes:
+        rule: What the rule chooses; always a candidate, the first.
+        candidates: All of them.
+        by_place: The candidate of each form and sizes that can be built; several may launch the same and are one.
+    """
+
+    def __init__(self, shape: LayerShape, batch: int, target: Target) -> None:
+        self.rule = decide(shape, batch, target).kernel
+        found = [self.rule, *(_linear(shape, target) if shape.kind == "linear" else _conv(shape, target))]
+        different: dict[Launch, KernelChoice] = {}
+        for choice in found:
+            different.setdefault(_launch(choice, shape), choice)
+        self.candidates = tuple(different.values())
+        self.by_place = {_place(choice): different[_launch(choice, shape)] for choice in found}
+        self._points = {choice: _point(launch) for launch, choice in different.items()}
+
+    def __contains__(self, choice: KernelChoice) -> bool:
+        return choice in self._points
+
+    def neighbours(self, choice: KernelChoice) -> list[KernelChoice]:
+        """The nearest candidate of each other form, and in each direction: a size up or down, or one up and one down.
+
+        Sizes are compared by their ratios.
+        """
+        form, here = self._points[choice]
+        nearest: dict[tuple[str, tuple[int, ...]], tuple[float, KernelChoice]] = {}
+        for other, (other_form, there) in self._points.items():
+            steps = [b - a for a, b in zip(here, there, strict=True)]
+            signs = tuple((step > 0) - (step < 0) for step in steps)
+            way = (form, signs) if other_form == form else (other_form, ())
+            distance = sum(map(abs, steps))
+            if other != choice and distance < nearest.get(way, (inf, other))[0]:
+                nearest[way] = (distance, other)
+        return [
+            other for (_, signs), (_, other) in nearest.items() if abs(sum(signs)) <= 1 and sum(map(abs, signs)) <= 2
+        ]
+
+
+def _conv(shape: LayerShape, target: Target) -> Iterator[KernelChoice]:
+    sums, most_filters, most_pixels = _GPU_LIMITS if is_gpu(target) else _CPU_LIMITS
+    width = shape.output_hw[1]
+    items = [count for count in WORK_ITEMS if count <= target.max_work_group_size]
+    filters = _filters(shape, most_filters)
+    pixels = [count for count in PIXELS if count <= most_pixels]
+    for lowering, form, whole_rows in _forms(shape, target):
+        for tile_filters, tile_pixels in product(filters, pixels):
+            padded = _rounded(shape.c_out, tile_filters) * _rounded(width, tile_pixels)
+            written_out = BLOCK_CHANNELS if form == "block" else shape.kernel[1] if whole_rows else 1
+            statements = tile_filters * written_out
+            fits = tile_filters * tile_pixels <= sums and statements <= MOST_STATEMENTS
+            if not fits or padded > MOST_PADDED * shape.c_out * width:
+                continue
+            for count in items:
+                tile = Tile(filters=tile_filters, pixels=tile_pixels, work_items=count, whole_rows=whole_rows)
+                yield KernelChoice(lowering=lowering, form=form, tile=tile)
+
+
+def _forms(shape: LayerShape, target: Target) -> list[tuple[Lowering, Lowering, bool]]:
+    """Lowering, form, whole rows (of a block: its four channels)."""
+    forms: list[tuple[Lowering, Lowering, bool]] = [("dense", "dense", False)]
+    if shape.kernel[1] > 1:
+        forms.append(("dense", "dense", True))
+    if shape.kind == "conv" and shape.kernel != (1, 1):
+        forms.append(("dense", "column", False))
+        forms += [("dense", "block", True)] * has_blocks(shape, target)
+    forms += [(name, name, name == "block") for name in lowering_costs(shape, target) if name != "dense"]
+    return forms
+
+
+def _filters(shape: LayerShape, most: int) -> list[int]:
+    """Filters of a tile: equal parts of all, or divisors of a group's."""
+    limits = [count for count in FILTERS if count <= most]
+    if shape.groups > 1 and shape.kind != "depthwise":
+        return sorted({largest_divisor(shape.c_out // shape.groups, limit) for limit in limits})
+    return sorted({-(-shape.c_out // -(-shape.c_out // limit)) for limit in limits})
+
+
+def _linear(shape: LayerShape, target: Target) -> Iterator[KernelChoice]:
+    lanes = (4,) if is_gpu(target) else (4, 8)
+    items = [count for count in WORK_ITEMS if count <= target.max_work_group_size]
+    for vectors, width, count, shared in product(VECTORS, lanes, items, (False, True)):
+        features = vectors * width
+        whole = _rounded(shape.c_out, features * count)
+        if whole > max(MOST_PADDED * shape.c_out, _rounded(shape.c_out, features)):
+            continue
+        block = features * (count if shared else 1)
+        yield KernelChoice(
+            lowering="dense", tile=LinearTile(vectors=vectors, lanes=width, work_items=count, block=block)
+        )
+
+
+def _launch(choice: KernelChoice, shape: LayerShape) -> Launch:
+    """What is launched: candidates with the same are the same."""
+    form, first, second, items = _place(choice)
+    tile = choice.tile
+    if isinstance(tile, LinearTile):
+        return form, first, second, items, 1
+    tiles = shape.output_hw[0] * -(-shape.output_hw[1] // tile.pixels)
+    items_x = work_group(tiles, tile.work_items)
+    rows = -(-shape.c_out // tile.filters)
+    return form, first, second, items_x, largest_divisor(rows, max(1, tile.work_items // items_x))
+
+
+def _point(launch: Launch) -> tuple[str, tuple[float, float, float]]:
+    """Form, and logarithms of the three sizes."""
+    form, first, second, items_x, items_y = launch
+    return form, (log2(first), log2(second), log2(items_x * items_y))
+
+
+def _place(choice: KernelChoice) -> Place:
+    tile = choice.tile
+    if isinstance(tile, LinearTile):
+        shared = tile.block > tile.vectors * tile.lanes
+        return ("by work-group" if shared else "by work-item", tile.vectors, tile.lanes, tile.work_items)
+    form = f"{choice.lowering} as {choice.form}{' rows' * tile.whole_rows}"
+    return (form, tile.filters, tile.pixels, tile.work_items)
+
+
+def _rounded(count: int, step: int) -> int:
+    return -(-count // step) * step
