@@ -9,30 +9,25 @@ place is the mean of the nearest measured candidates.
 
 import logging
 import random
+import sys
 import time
+import types
 from collections.abc import Sequence
 
 import numpy as np
 import tvm
-from act.compiler.kernel_choice import KernelChoice
 from act.compiler.tuning.search import GROUP, LayerSearch
-from act.compiler.tuning.space import Space
 from tvm import te
 from tvm.ir.utils import derived_object
 from tvm.s_tir import Schedule
 from tvm.s_tir import meta_schedule as ms
 
 BLOCK = "kernel"
+INTRINSICS = "tvm.s_tir.tensor_intrin"
 NOTE = "act.coordinate"
 POPULATION = 64
 NEAREST = 4
 FAILED = 1e9  # what a candidate that is none, or fails, is said to take
-
-
-def coordinates_of(space: Space) -> tuple[list[list[object]], dict[tuple[object, ...], KernelChoice]]:
-    """Values of each coordinate, and the candidates by their own."""
-    places = {space.place(choice): choice for choice in space.candidates}
-    return [sorted({place[axis] for place in places}, key=str) for axis in range(4)], places
 
 
 @derived_object
@@ -95,7 +90,7 @@ def decisions_of(sch: Schedule) -> tuple[int, ...]:
 
 
 class MetaScheduleSearch:
-    """One layer's search; made before time is taken, since importing what it needs is slow.
+    """One layer's search.
 
     Args:
         search: Measures and keeps what is proposed; its own proposals are not used.
@@ -104,8 +99,11 @@ class MetaScheduleSearch:
 
     def __init__(self, search: LayerSearch, *, seed: int = 0) -> None:
         logging.getLogger("tvm.s_tir.meta_schedule").setLevel(logging.WARNING)
+        # A context imports intrinsics of CUDA and others, which takes a minute and serves nothing here.
+        sys.modules.setdefault(INTRINSICS, types.ModuleType(INTRINSICS))
         self._search = search
-        self._axes, self._choices = coordinates_of(search.space)
+        self._choices = search.space.by_place
+        self._axes = [sorted({place[axis] for place in self._choices}, key=str) for axis in range(4)]
         x = te.placeholder((1,), name="x")
         stand_in = te.create_prim_func([x, te.compute((1,), lambda i: x[i], name=BLOCK)])
         self._module = tvm.IRModule({"main": stand_in})
@@ -124,7 +122,6 @@ class MetaScheduleSearch:
             rand_state=seed + 1,
             num_threads=1,
         )
-        self._context.initialize()
 
     def run(self, seconds: float) -> None:
         """Search until the time is over; the result is in the search's records."""

@@ -45,7 +45,7 @@ def main() -> None:
     sections = [
         *(_compress(), _ablations(), _demo(), _admm(), _training_compiled()),
         *(_ranking(), _search(), _processes(), _torchvision(), _compiled(), _compile_cost()),
-        *(_shares(), _ncnn(), _overhead(), _fuzz()),
+        *(_shares(), _ncnn(), _tuning(), _overhead(), _fuzz()),
     ]
     text = "# Results\n\nWritten by `benchmarks/write_results.py` from the JSON files in `benchmarks/results/`.\n\n"
     (HERE / "RESULTS.md").write_text(text + "\n\n".join(section for section in sections if section) + "\n")
@@ -402,6 +402,36 @@ def _overhead() -> str:
         *("device", "network", "p50 ms", "spread %", "flagged", "overhead s (most)", "the first", "flagged under load"),
     )
     return _section("Measuring", note, headings, rows)
+
+
+def _tuning() -> str:
+    sections = []
+    for path in sorted(RESULTS.glob("tuning*.json")):
+        found = _read(path)
+        methods = list(found["rows"][0]["methods"])
+        rows = [
+            (
+                row["layer"],
+                str(row["candidates"]),
+                f"{row['rule_us']:.0f}",
+                *(f"{row['methods'][m]['speed_x']:.2f}× of {row['methods'][m]['tried']}" for m in methods),
+                row["methods"][methods[0]]["kernel"],
+            )
+            for row in found["rows"]
+        ]
+        speeds = {m: [row["methods"][m]["speed_x"] for row in found["rows"]] for m in methods}
+        means = (f"**{statistics.geometric_mean(values):.2f}×**" for values in speeds.values())
+        rows.append(("geometric mean", "", "", *means, ""))
+        device = found["device"]
+        note = (
+            "Speed of the best kernel found over the rule's, and how many candidates were tried in "
+            f"{found['seconds']:g} seconds a layer and method, on {device['id']} ({device['name']}): `act tune`'s "
+            "search, random search, and TVM's MetaSchedule, all over the same candidates with the same builder and "
+            f"runner; the winners are timed side by side, by turns; {_hardware(found)}."
+        )
+        headings = ("layer", "candidates", "rule, µs", *methods, "kernel that act found")
+        sections.append(_section(f"Searches for kernels, {device['id']}", note, headings, rows))
+    return "\n\n".join(sections)
 
 
 def _fuzz() -> str:

@@ -7,6 +7,8 @@ block that are not kept are computed with zero weights.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 
@@ -53,7 +55,7 @@ def block_weights(matrix: npt.NDArray[np.float32], blocks: IntArray, area: int) 
     return packed
 
 
-def count_blocks(channels: IntArray, positions: IntArray, area: int) -> int:
+def count_blocks(channels: npt.NDArray[np.signedinteger[Any]], positions: IntArray, area: int) -> int:
     """Blocks that begin at every fourth channel and hold these columns; `find_blocks` finds no more.
 
     Quick, for costs of candidates.
@@ -63,9 +65,14 @@ def count_blocks(channels: IntArray, positions: IntArray, area: int) -> int:
         positions: Kernel position of each column.
         area: Kernel positions.
     """
-    return int(np.unique(channels // BLOCK_CHANNELS * area + positions).size)
+    return _different(channels // BLOCK_CHANNELS * area + positions)
 
 
 def count_channels(columns: IntArray, area: int) -> int:
     """Input channels that the columns read."""
-    return int(np.unique(columns // area).size)
+    return _different(columns // area)
+
+
+def _different(values: npt.NDArray[np.signedinteger[Any]]) -> int:
+    """How many different values there are; they are small and not negative, so counting is quicker than sorting."""
+    return int(np.count_nonzero(np.bincount(values)))

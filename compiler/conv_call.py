@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TypedDict
 
 import numpy as np
 import numpy.typing as npt
@@ -27,8 +26,8 @@ def conv_shape(call: relax.Call, values: npt.NDArray[np.float32], *, name: str =
     attrs, data = call.attrs, [int(size) for size in call.args[0].ty.shape]
     groups = int(attrs.groups)
     depthwise = groups > 1 and groups == data[1]
-    columns = np.arange(values[0].size, dtype=np.int32) if groups > 1 else conv_columns(values)
     padding = [int(p) for p in attrs.padding]
+    columns = np.arange(values[0].size, dtype=np.int32) if groups > 1 else conv_columns(values)
     return LayerShape(
         name=name,
         kind="depthwise" if depthwise else "conv",
@@ -41,25 +40,18 @@ def conv_shape(call: relax.Call, values: npt.NDArray[np.float32], *, name: str =
         groups=groups,
         input_hw=(data[2], data[3]),
         output_hw=(int(call.ty.shape[2]), int(call.ty.shape[3])),
+        columns=columns.size,
         **column_counts(columns, values),
     )
 
 
-class ColumnCounts(TypedDict):
-    """Fields of a `LayerShape` that say which columns are kept."""
-
-    columns: int
-    read_channels: int | None
-    blocks: int | None
-
-
-def column_counts(columns: npt.NDArray[np.int32], values: npt.NDArray[np.float32]) -> ColumnCounts:
-    """Kept columns, and the channels and blocks that they fill; these are None where nothing is pruned."""
+def column_counts(columns: npt.NDArray[np.int32], values: npt.NDArray[np.float32]) -> dict[str, int]:
+    """Channels and blocks that pruned columns fill; nothing where none is pruned."""
     channels, area = values.shape[1], values[0, 0].size
     if columns.size == values[0].size:
-        return ColumnCounts(columns=columns.size, read_channels=None, blocks=None)
-    blocks = find_blocks(columns, channels, area).size if channels >= BLOCK_CHANNELS else None
-    return ColumnCounts(columns=columns.size, read_channels=count_channels(columns, area), blocks=blocks)
+        return {}
+    counts = {"read_channels": count_channels(columns, area)}
+    return counts | ({"blocks": find_blocks(columns, channels, area).size} if channels >= BLOCK_CHANNELS else {})
 
 
 def conv_columns(weight: npt.NDArray[np.float32]) -> npt.NDArray[np.int32]:

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, field, replace
 from types import MappingProxyType
 from typing import Any, Final, TypeAlias
 
-from .latency_model import LOWERINGS, Lowering, has_blocks, kernel_cost
+from .latency_model import Lowering, has_blocks, kernel_cost
 from .layer_shape import LayerShape
 from .schedules.linear import LinearTile, choose_linear_tile
 from .schedules.tile import Tile, choose_tile, depthwise_tile, is_gpu
@@ -31,10 +31,10 @@ class KernelChoice:
     """All that is chosen for one layer.
 
     Attributes:
-        lowering: Which columns the kernel computes (`select`).
+        lowering: Which columns are computed.
         tile: Work of a work-item.
-        form: How it finds them: ``dense`` by loops; each other by a table of addresses, which a dense layer may have,
-            too: of its columns or of blocks of them.
+        form: How their kernel finds them: ``dense`` by loops, the others by a table of addresses, which a dense
+            convolution may use as well.
     """
 
     lowering: Lowering
@@ -42,13 +42,12 @@ class KernelChoice:
     form: Lowering = "dense"
 
     def describe(self) -> str:
-        """For people: ``16 filters × 8 pixels, 64 work-items, table of columns``."""
+        """For people: ``16 filters × 8 pixels, 64 work-items, column table``."""
         tile = self.tile
         if isinstance(tile, LinearTile):
             whose = "work-group" if tile.block > tile.vectors * tile.lanes else "work-item"
             return f"{tile.vectors} × {tile.lanes} features, {tile.work_items} work-items, weights by {whose}"
-        extras = [] if self.form == "dense" else [f"table of {self.form}s"]
-        extras += ["whole rows"] if tile.whole_rows and self.form == "dense" else []
+        extras = [f"{self.form} table"] if self.form != "dense" else ["whole rows"] if tile.whole_rows else []
         extras += ["texels"] if tile.texels else []
         return ", ".join([f"{tile.filters} filters × {tile.pixels} pixels", f"{tile.work_items} work-items", *extras])
 
@@ -64,10 +63,7 @@ class KernelChoice:
         Raises:
             ValueError, KeyError, TypeError: If the values are none of a choice.
         """
-        lowering, form = values["lowering"], values["form"]
-        if not {lowering, form} <= set(LOWERINGS):
-            raise ValueError(f"unknown lowering {lowering!r} or form {form!r}: {', '.join(LOWERINGS)}")
-        return cls(lowering=lowering, form=form, tile=_TILES[values["kind"]](**values["tile"]))
+        return cls(lowering=values["lowering"], form=values["form"], tile=_TILES[values["kind"]](**values["tile"]))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,13 +127,10 @@ def _rule(shape: LayerShape, batch: int, target: Target, lowering: Lowering) -> 
         return KernelChoice(lowering="dense", tile=choose_linear_tile(shape.c_out, target))
     depthwise = shape.kind == "depthwise"  # shares no input in any case, so its tiles may cross groups
     tile = choose_tile(shape.c_out, shape.output_hw, batch, target, groups=1 if depthwise else shape.groups)
-    tile = depthwise_tile(tile, target) if depthwise else tile
-    form = _form(shape, target, lowering)
-    return KernelChoice(lowering=lowering, form=form, tile=replace(tile, whole_rows=True) if form == "block" else tile)
-
-
-def _form(shape: LayerShape, target: Target, lowering: Lowering) -> Lowering:
-    """On a CPU a dense convolution, too, is faster by a table than by three loops: of blocks if it may be."""
-    if lowering != "dense" or shape.kind != "conv" or shape.kernel == (1, 1) or is_gpu(target):
-        return lowering
-    return "block" if has_blocks(shape, target) else "column"
+    form = lowering
+    if lowering == "dense" and shape.kind == "conv" and shape.kernel != (1, 1) and not is_gpu(target):
+        # On a CPU a table is faster than three loops, of blocks if it may be.
+        form = "block" if has_blocks(shape, target) else "column"
+    if form == "block":
+        tile = replace(tile, whole_rows=True)
+    return KernelChoice(lowering=lowering, form=form, tile=depthwise_tile(tile, target) if depthwise else tile)

@@ -1,8 +1,11 @@
 """Fit the latency model's constants to kernels that were measured on one device.
 
-    minimise  sum over kernels of log(modelled / measured)^2  +  PRIOR * sum over constants of log(constant / default)^2
+    minimise  sum over kernels of loss(log(modelled / measured))
+              + PRIOR * sum over constants of log(constant / default)^2
+    loss(e) = 2 OUTLIER^2 (sqrt(1 + (e / OUTLIER)^2) - 1)
 
-The second term is worth a small part of a kernel: it decides what the measurements leave open (one kernel says nothing
+The loss is a square below `OUTLIER` and a line above: a time that other work on the device stretched moves little. The
+second term is worth a small part of a kernel: it decides what the measurements leave open (one kernel says nothing
 of the cost of launching), and makes the result a smooth path from the target's defaults to what the device says. The
 constants are those of `ModelParameters` that differ between devices; the machine's rates stay as the target has them.
 """
@@ -22,7 +25,8 @@ from .targets import Target
 
 __all__ = ["fit_parameters"]
 
-PRIOR: Final = 0.05
+PRIOR: Final = 0.02
+OUTLIER: Final = 0.25
 _BOUNDS: Final = MappingProxyType(
     {"wait_us": (1e-5, 10.0), "launch_us": (0.05, 1e4), "efficiency": (0.01, 1.0), "resident_waves": (1.0, 1e3)}
 )
@@ -58,7 +62,7 @@ def fit_parameters(shapes: Sequence[LayerShape], microseconds: Sequence[float], 
     def miss(parameters: ModelParameters) -> float:
         kernels = modelled_kernels([shape for shape, _ in measured], target, parameters)
         error = sum(
-            math.log(kernel.modelled_us / value) ** 2 for kernel, (_, value) in zip(kernels, measured, strict=True)
+            _loss(math.log(kernel.modelled_us / value)) for kernel, (_, value) in zip(kernels, measured, strict=True)
         )
         moved = sum(math.log(getattr(parameters, name) / getattr(start, name)) ** 2 for name in free)
         return error + PRIOR * moved
@@ -75,6 +79,10 @@ def fit_parameters(shapes: Sequence[LayerShape], microseconds: Sequence[float], 
                     if value < least * (1 - 1e-6):
                         best, least, improved = tried, value, True
     return best
+
+
+def _loss(error: float) -> float:
+    return 2 * OUTLIER**2 * (math.sqrt(1 + (error / OUTLIER) ** 2) - 1)
 
 
 def _moved(parameters: ModelParameters, name: str, factor: float) -> ModelParameters:

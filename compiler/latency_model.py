@@ -8,10 +8,10 @@ of work-items; these form waves, and waves are spread over the compute units, th
 - arithmetic: 2 * MACs / (efficiency * peak), filters padded to multiples of four, the last wave of a unit whole;
 - waiting: reduction steps * loads a step * wait * max(1, waves a unit / resident waves). A wave waits for its loads in
   every step; waits of other waves overlap, as far as there are other waves. Small late layers are few waves with long
-  reductions: nothing hides their waits. A step loads a vector of pixels, less what it shares with the last kernel
-  position, and a vector of weights per four filters; packed columns load an address, too, blocks of columns one for
-  four, channels one for all kernel positions;
-- L2 bytes: pixels as loaded by all work-items (a wave shares its weights);
+  reductions: nothing hides their waits. A step loads a vector of pixels and a vector of weights per four filters.
+  Packed columns load an address, too, blocks of columns one for four, channels one for all kernel positions. So a
+  packed column costs 1.33 to 1.5 times a dense one; published column rows cost 1.23 to 1.57 times filter rows per MAC;
+- L2 bytes: pixels as loaded by all work-items, less what the kernel positions of a row share; a wave shares weights;
 - DRAM bytes: input, output and weights once. Additions are fused and cost the reading of their second operand. A
   linear layer waits for nothing else, so there the largest term counts alone.
 
@@ -22,7 +22,7 @@ A layer with pruned columns is priced at the cheapest of its lowerings (`Lowerin
 without its steps, so that more channels or columns are never faster beyond the steps of four.
 
 Constants come from `model_parameters`. On the published pruned rows of Adreno 640, which took no part in the
-calibration, ResNet-18 comes out up to 1.9 times too slow and VGG-16 up to 1.6 times too fast. No sum over layers can
+calibration, ResNet-18 comes out up to 1.9 times too slow and VGG-16 up to 1.8 times too fast. No sum over layers can
 meet both: both networks have the same 3x3 layers on 32x32 to 4x4 maps, and by any rule that meets the published rates
 nearly all of pruned VGG-16's work lies there, yet a MAC costs it 2.3 times what it costs pruned ResNet-18.
 benchmarks/calibrate_latency_model.py prints every row. Modelled values rank candidates; a phone decides.
@@ -34,7 +34,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Final, Literal, get_args
+from typing import Literal
 
 from .layer_shape import BLOCK_CHANNELS, LayerShape
 from .model_parameters import CALIBRATED, MODEL_VERSION, ModelParameters, default_parameters
@@ -43,7 +43,6 @@ from .targets import Target
 
 __all__ = [
     "CALIBRATED",
-    "LOWERINGS",
     "MODEL_VERSION",
     "KernelCost",
     "Lowering",
@@ -64,7 +63,6 @@ ROUNDING = 1e-9
 
 # Zero columns computed; only the input channels that are read; kept columns packed; blocks of four columns packed.
 Lowering = Literal["dense", "channel", "column", "block"]
-LOWERINGS: Final[tuple[Lowering, ...]] = get_args(Lowering)
 Bound = Literal["arithmetic", "L2", "waiting", "DRAM"]
 
 
@@ -175,11 +173,10 @@ def _price(shape: LayerShape, lowering: Lowering, target: Target, parameters: Mo
     lanes = waves * machine.compute_units * machine.wave
     macs = lanes * spread.sums * columns if shape.weight_count else 0
     arithmetic_us = 2e-3 * macs / (parameters.efficiency * machine.peak_gflops)
-    table_loads = _table_loads(shape, lowering, target)
-    pixel_loads = _pixel_loads(shape, lowering, target)
-    loads = pixel_loads * spread.inputs + (spread.sums / spread.pixels / WEIGHT_VECTOR if macs else 0) + table_loads
+    weight_loads = spread.sums / spread.pixels / WEIGHT_VECTOR if shape.weight_count else 0
+    loads = spread.inputs + weight_loads + _table_loads(shape, lowering, target)
     waiting_us = columns * loads * parameters.wait_us * max(1.0, waves / parameters.resident_waves)
-    l2_items = 0.0 if shape.kind == "linear" else columns * pixel_loads * spread.inputs * spread.vectors
+    l2_items = columns * _pixel_share(shape, lowering, target) * spread.inputs * spread.vectors
     l2_us = 1e-3 * l2_items * item_bytes / machine.l2_gbps
     traffic = item_bytes * _dram_items(shape, columns)
     dram_us = 1e-3 * traffic / machine.dram_gbps
@@ -256,10 +253,12 @@ def _spread(shape: LayerShape, target: Target) -> _Spread:
     )
 
 
-def _pixel_loads(shape: LayerShape, lowering: Lowering, target: Target) -> float:
-    """Vectors of pixels loaded for one column: below one where kernel positions of a row share them."""
+def _pixel_share(shape: LayerShape, lowering: Lowering, target: Target) -> float:
+    """Share of a column's pixels that the last kernel position has not brought near."""
+    if shape.kind == "linear":  # its few inputs stay near
+        return 0.0
     # A kernel that goes from column to column shares nothing; on a CPU all of them do.
-    if lowering in ("column", "block") or shape.kind in ("pool", "linear", "elementwise") or not is_gpu(target):
+    if lowering in ("column", "block") or shape.kind in ("pool", "elementwise") or not is_gpu(target):
         return 1.0
     kw, step, vector = shape.kernel[1], shape.stride[1], tile_rule(target).pixels
     return min(kw + (vector - 1) * step, vector * kw) / (kw * vector)

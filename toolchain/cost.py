@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from torch import fx, nn
 
-from ..compiler.column_blocks import count_blocks
+from ..compiler.column_blocks import count_blocks, count_channels
 from ..compiler.layer_shape import BLOCK_CHANNELS, LayerKind, LayerShape
 from ..models.layers import ColumnConv2d
 from .capture import CapturedNetwork
@@ -186,10 +186,10 @@ def _column_counts(kept: Kept, layer: LayerInfo) -> dict[str, int]:
     if kept.is_dense(layer.name):
         return {}
     inputs, columns = kept.inputs(layer.name), kept.columns(layer.name)
-    channels = (np.cumsum(inputs) - 1)[columns // layer.kernel_area]
-    read, present = int(np.unique(channels).size), int(inputs.sum())
+    channel, position = np.divmod(columns, layer.kernel_area)
+    read, present = count_channels(columns, layer.kernel_area), int(np.count_nonzero(inputs))
     counts = {"read_channels": read} if read < present else {}
-    blocks = count_blocks(channels, columns % layer.kernel_area, layer.kernel_area)
+    blocks = count_blocks((np.cumsum(inputs) - 1)[channel], position, layer.kernel_area)
     # Blocks that are hardly filled are never chosen, and would make every candidate's layer a shape of its own.
     filled = present >= BLOCK_CHANNELS and len(columns) >= LEAST_FILLED * BLOCK_CHANNELS * blocks
     return counts | ({"blocks": blocks} if filled else {})

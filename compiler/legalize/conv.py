@@ -114,8 +114,10 @@ def _table_form(
 
 
 def _part_shape(shape: LayerShape, values: npt.NDArray[np.float32], index: int) -> LayerShape:
-    counts = column_counts(conv_columns(values), values)
-    return replace(shape, name=f"{shape.name}.{index}", c_out=values.shape[0], **counts)
+    columns = conv_columns(values)
+    part = replace(shape, name=f"{shape.name}.{index}", c_out=values.shape[0], columns=columns.size, blocks=None)
+    counts = column_counts(columns, values)
+    return replace(part, read_channels=counts.get("read_channels"), blocks=counts.get("blocks"))
 
 
 def _copy(x: te.Tensor) -> te.Tensor:

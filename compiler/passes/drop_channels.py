@@ -53,4 +53,4 @@ def _needed(channel_class: ChannelClass, weights: ConvWeights) -> npt.NDArray[np
 
 def _nonzero_filters(node: int, weights: ConvWeights) -> npt.NDArray[np.bool_]:
     nonzero, bias = (weights.weight(node) != 0).any(axis=(1, 2, 3)), weights.bias(node)
-    return nonzero if bias is None else nonzero | (bias != 0)
+    return np.asarray(nonzero if bias is None else nonzero | (bias != 0))

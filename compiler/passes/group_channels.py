@@ -80,4 +80,5 @@ def _block_work(weight: npt.NDArray[np.float32]) -> int:
     columns = kept_columns(weight)
     if not columns.size:
         return 0
-    return weight.shape[0] * BLOCK_CHANNELS * find_blocks(columns, weight.shape[1], weight[0, 0].size).size
+    blocks = find_blocks(columns, weight.shape[1], weight[0, 0].size)
+    return int(weight.shape[0]) * BLOCK_CHANNELS * blocks.size

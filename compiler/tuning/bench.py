@@ -9,7 +9,6 @@ is taken.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -20,9 +19,8 @@ from ...device.precision import TOLERANCES
 from ..compile import Assembled, assemble, operator_names, source_of
 from ..errors import CompileError
 from ..importer import import_onnx
-from ..kernel_choice import KernelChoice, LayerKey, TunedKernel, TunedKernels, layer_key
+from ..kernel_choice import KernelChoice, TunedKernel, TunedKernels, layer_key
 from ..layer_onnx import write_layer_onnx
-from ..layer_shape import LayerShape
 from ..lower import lower
 from ..targets import Target
 from .join import join_packages, joined_bytes
@@ -42,22 +40,6 @@ class BadCandidateError(CompileError):
 
 class UntunableLayerError(CompileError):
     """A layer that cannot be a network of its own, or is too large to compare two kernels of."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Candidate(TunedKernels):
-    """A kernel for the layer of some sizes: by itself it may spread its kept columns a little otherwise."""
-
-    sizes: LayerKey
-    kernel: TunedKernel
-
-    def get(self, shape: LayerShape, batch: int) -> TunedKernel | None:
-        """The candidate, for that layer alone."""
-        return self.kernel if _sizes(shape, batch) == self.sizes else None
-
-
-def _sizes(shape: LayerShape, batch: int) -> LayerKey:
-    return layer_key(replace(shape, read_channels=None, blocks=None), batch)
 
 
 class LayerBench:
@@ -94,8 +76,8 @@ class LayerBench:
         """
         if choice in self._built:
             return
-        sizes = _sizes(self._task.shape, self._task.batch)
-        tuned = _Candidate(sizes=sizes, kernel=TunedKernel(choice=choice, reason="candidate"))
+        key = layer_key(self._task.shape, self._task.batch)
+        tuned = TunedKernels(kernels={key: TunedKernel(choice=choice, reason="candidate")})
         names = {key: list(values) for key, values in self._names.items()}
         try:
             network = lower(self._module, self._target, names=names, tuned=tuned)
@@ -103,9 +85,10 @@ class LayerBench:
         except RuntimeError as error:  # TVM's own errors are RuntimeErrors, too
             raise BadCandidateError(_first_line(error)) from error
         layers = [(info.layer, info.batch) for info in assembled.steps if info.layer is not None]
-        if all(shape is None or _sizes(shape, batch) != sizes for shape, batch in layers):
+        if all(shape is None or layer_key(shape, batch) != key for shape, batch in layers):
             raise UntunableLayerError(
-                f"layer {self._task.label!r} by itself has other sizes: its padding differs between two sides"
+                f"layer {self._task.label!r} by itself is another: its padding differs between two sides, "
+                "or zero columns like its own cannot be made"
             )
         while self._built and sum(_bytes(kept) for kept in self._built.values()) > KEPT_BYTES:
             del self._built[next(iter(self._built))]

@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 from itertools import product
-from math import log2
-from typing import Final, TypeAlias, cast
+from math import inf, log2
+from typing import Final, TypeAlias
 
 from ..images import TEXEL_VALUES
 from ..kernel_choice import KernelChoice, decide
 from ..latency_model import Lowering, has_blocks, lowering_costs
-from ..layer_shape import LayerShape
+from ..layer_shape import BLOCK_CHANNELS, LayerShape
 from ..schedules.linear import LinearTile
 from ..schedules.tile import Tile, is_gpu, largest_divisor, reads_texels, work_group
 from ..targets import Target
@@ -33,6 +33,8 @@ MOST_STATEMENTS: Final = 256  # of a row of the kernel that is written out
 VECTORS: Final = (1, 2, 3, 4, 6, 8)
 # How a kernel is made, and three sizes: of a work-item's work along two axes, and of a work-group.
 Place: TypeAlias = tuple[str, int, int, int]
+# The same with the work-group that is launched along two axes.
+Launch: TypeAlias = tuple[str, int, int, int, int]
 
 
 class Space:
@@ -46,46 +48,39 @@ class Space:
     Attributes:
         rule: What the rule chooses; always a candidate, the first.
         candidates: All of them.
+        by_place: The candidate of each form and sizes that can be built; several may launch the same and are one.
     """
 
     def __init__(self, shape: LayerShape, batch: int, target: Target) -> None:
         self.rule = decide(shape, batch, target).kernel
-        found = _linear(shape, target) if shape.kind == "linear" else _conv(shape, target)
-        different = {_launch(choice, shape): choice for choice in (*found, self.rule)}  # of equal ones, the rule's
-        self.candidates = (self.rule, *(choice for choice in different.values() if choice != self.rule))
-        self._places = {choice: _place(choice) for choice in self.candidates}
-        self._axes = [sorted({place[axis] for place in self._places.values()}) for axis in (1, 2)]
-        self._groups: dict[tuple[str, int, int], list[int]] = {}
-        for *work, items in sorted(self._places.values()):
-            self._groups.setdefault(cast(tuple[str, int, int], tuple(work)), []).append(items)
+        found = [self.rule, *(_linear(shape, target) if shape.kind == "linear" else _conv(shape, target))]
+        different: dict[Launch, KernelChoice] = {}
+        for choice in found:
+            different.setdefault(_launch(choice, shape), choice)
+        self.candidates = tuple(different.values())
+        self.by_place = {_place(choice): different[_launch(choice, shape)] for choice in found}
+        self._points = {choice: _point(launch) for launch, choice in different.items()}
 
     def __contains__(self, choice: KernelChoice) -> bool:
-        return choice in self._places
+        return choice in self._points
 
     def neighbours(self, choice: KernelChoice) -> list[KernelChoice]:
-        """Candidates one step away.
+        """The nearest candidate of each other form, and in each direction: a size up or down, or one up and one down.
 
-        A step is the next size of a work-group; or another form, the next filters or pixels of a work-item, or one of
-        them up and the other down, each with work-groups as alike as there are.
+        Sizes are compared by their ratios.
         """
-        return [other for other in self.candidates if self._is_near(self._places[choice], self._places[other])]
-
-    def place(self, choice: KernelChoice) -> Place:
-        """Where a candidate lies."""
-        return self._places[choice]
-
-    def _is_near(self, here: Place, there: Place) -> bool:
-        if here[:3] == there[:3]:
-            items = self._groups[here[:3]]
-            return abs(items.index(here[3]) - items.index(there[3])) == 1
-        steps = [axis.index(b) - axis.index(a) for axis, a, b in zip(self._axes, here[1:3], there[1:3], strict=True)]
-        moved = sum(map(abs, steps))
-        one_step = moved == 0 if here[0] != there[0] else moved == 1 or (moved == 2 and sum(steps) == 0)
-        return one_step and (self._nearest(there, here[3]) == there[3] or self._nearest(here, there[3]) == here[3])
-
-    def _nearest(self, place: Place, items: int) -> int:
-        """The work-group of the same work-items that is most like one of ``items``."""
-        return min(self._groups[place[:3]], key=lambda count: abs(log2(count / items)))
+        form, here = self._points[choice]
+        nearest: dict[tuple[str, tuple[int, ...]], tuple[float, KernelChoice]] = {}
+        for other, (other_form, there) in self._points.items():
+            steps = [b - a for a, b in zip(here, there, strict=True)]
+            signs = tuple((step > 0) - (step < 0) for step in steps)
+            way = (form, signs) if other_form == form else (other_form, ())
+            distance = sum(map(abs, steps))
+            if other != choice and distance < nearest.get(way, (inf, other))[0]:
+                nearest[way] = (distance, other)
+        return [
+            other for (_, signs), (_, other) in nearest.items() if abs(sum(signs)) <= 1 and sum(map(abs, signs)) <= 2
+        ]
 
 
 def _conv(shape: LayerShape, target: Target) -> Iterator[KernelChoice]:
@@ -97,7 +92,8 @@ def _conv(shape: LayerShape, target: Target) -> Iterator[KernelChoice]:
     for lowering, form, whole_rows in _forms(shape, target):
         for tile_filters, tile_pixels in product(filters, pixels):
             padded = _rounded(shape.c_out, tile_filters) * _rounded(width, tile_pixels)
-            statements = tile_filters * (shape.kernel[1] if whole_rows else 1)
+            written_out = BLOCK_CHANNELS if form == "block" else shape.kernel[1] if whole_rows else 1
+            statements = tile_filters * written_out
             fits = tile_filters * tile_pixels <= sums and statements <= MOST_STATEMENTS
             if not fits or padded > MOST_PADDED * shape.c_out * width:
                 continue
@@ -108,21 +104,20 @@ def _conv(shape: LayerShape, target: Target) -> Iterator[KernelChoice]:
 
 
 def _storages(tile: Tile, target: Target) -> tuple[bool, ...]:
-    """Weights from a buffer, or from texels, too."""
+    """Weights from a buffer, and from texels where these are whole."""
     return (False, True) if reads_texels(target) and tile.filters % TEXEL_VALUES == 0 else (False,)
 
 
 def _forms(shape: LayerShape, target: Target) -> list[tuple[Lowering, Lowering, bool]]:
-    """Lowering, form, whole rows."""
+    """Lowering, form, whole rows (of a block: its four channels)."""
     forms: list[tuple[Lowering, Lowering, bool]] = [("dense", "dense", False)]
     if shape.kernel[1] > 1:
         forms.append(("dense", "dense", True))
     if shape.kind == "conv" and shape.kernel != (1, 1):
         forms.append(("dense", "column", False))
-        if has_blocks(shape, target):
-            forms.append(("dense", "block", True))
-    pruned: list[Lowering] = [name for name in lowering_costs(shape, target) if name != "dense"]
-    return [*forms, *((name, name, name == "block") for name in pruned)]
+        forms += [("dense", "block", True)] * has_blocks(shape, target)
+    forms += [(name, name, name == "block") for name in lowering_costs(shape, target) if name != "dense"]
+    return forms
 
 
 def _filters(shape: LayerShape, most: int) -> list[int]:
@@ -147,16 +142,22 @@ def _linear(shape: LayerShape, target: Target) -> Iterator[KernelChoice]:
         )
 
 
-def _launch(choice: KernelChoice, shape: LayerShape) -> tuple[str | int, ...]:
+def _launch(choice: KernelChoice, shape: LayerShape) -> Launch:
     """What is launched: candidates with the same are the same."""
     form, first, second, items = _place(choice)
     tile = choice.tile
     if isinstance(tile, LinearTile):
-        return form, first, second, items
+        return form, first, second, items, 1
     tiles = shape.output_hw[0] * -(-shape.output_hw[1] // tile.pixels)
     items_x = work_group(tiles, tile.work_items)
     rows = -(-shape.c_out // tile.filters)
     return form, first, second, items_x, largest_divisor(rows, max(1, tile.work_items // items_x))
+
+
+def _point(launch: Launch) -> tuple[str, tuple[float, float, float]]:
+    """Form, and logarithms of the three sizes."""
+    form, first, second, items_x, items_y = launch
+    return form, (log2(first), log2(second), log2(items_x * items_y))
 
 
 def _place(choice: KernelChoice) -> Place:
@@ -164,7 +165,7 @@ def _place(choice: KernelChoice) -> Place:
     if isinstance(tile, LinearTile):
         shared = tile.block > tile.vectors * tile.lanes
         return ("by work-group" if shared else "by work-item", tile.vectors, tile.lanes, tile.work_items)
-    form = f"{choice.lowering} {choice.form}{' rows' * tile.whole_rows}{' texels' * tile.texels}"
+    form = f"{choice.lowering} as {choice.form}{' rows' * tile.whole_rows}{' texels' * tile.texels}"
     return (form, tile.filters, tile.pixels, tile.work_items)
 
 

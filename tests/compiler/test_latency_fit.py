@@ -32,6 +32,16 @@ def test_a_device_that_obeys_the_model_is_found_again(name):
         assert abs(math.log(fitted / true)) < min(0.15, abs(math.log(default / true)))
 
 
+def test_a_time_that_other_work_stretched_moves_little():
+    target = get_target("host-opencl")
+    device = dataclasses.replace(default_parameters(target), wait_us=0.003, launch_us=30.0)
+    measured = times(LAYERS, target, device)
+    measured[3] *= 10
+    found = fit_parameters(LAYERS, measured, target)
+    for fitted, true in zip(times(HELD_OUT, target, found), times(HELD_OUT, target, device), strict=True):
+        assert abs(math.log(fitted / true)) < 0.15
+
+
 def test_few_kernels_leave_the_rest_as_it_was():
     target = get_target("adreno640")
     start = default_parameters(target)

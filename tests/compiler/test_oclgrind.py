@@ -70,7 +70,8 @@ def convolutions():
         conv("stem", "column", pads=[1] * 4),
         conv("column", "block", pads=[1] * 4),
         conv("block", "channel", pads=[1] * 4),
-        conv("channel", "grouped", group=2, pads=[1] * 4),
+        helper.make_node("Add", ["channel", "block"], ["mixed"]),  # all channels are read
+        conv("mixed", "grouped", group=2, pads=[1] * 4),
         conv("grouped", "depthwise", group=8, pads=[1] * 4, strides=[2, 2]),
         conv("depthwise", "point"),
         helper.make_node("MaxPool", ["depthwise"], ["pool"], kernel_shape=[3, 3], strides=[1, 1], pads=[1] * 4),
@@ -92,7 +93,7 @@ def convolutions():
         "last.w": random(6, 6, 3, 3),
         "fc": random(6, 5),
     }
-    nodes[9] = helper.make_node("Split", ["joined", "sizes"], ["left", "right"], axis=1)
+    nodes[10] = helper.make_node("Split", ["joined", "sizes"], ["left", "right"], axis=1)
     return model_of(nodes, {**weights, "sizes": np.array([7, 6])})
 
 

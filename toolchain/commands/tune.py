@@ -3,27 +3,25 @@
 import argparse
 import fnmatch
 import shlex
-import sys
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...device.precision import PRECISIONS
 from ..errors import UsageError
-from ..output import milliseconds_text, print_fields, print_json, print_table, ratio_text
+from ..output import print_json
 from ..progress import Progress
 from .arguments import add_json, examples, positive, sizes
 from .sources import kind_of, onnx_of
+from .tune_result import Job, print_result, values_of
 
 if TYPE_CHECKING:
-    from ...compiler.targets import Target
     from ...compiler.tuning.pairs import PairedTimes
     from ...compiler.tuning.tasks import TuningTask
     from ...compiler.tuning.tuner import TunedLayer
-    from ...device.devices import Device
     from ...device.package_format import Package
+    from ...device.tuning_records import TuningRecords
 
 NAME = "tune"
 HELP = "search for the fastest kernel of each layer on a device; later compiles for its target use them"
@@ -74,19 +72,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Job:
-    """What is tuned, where, and for what; `onnx` is None where there is only a package."""
-
-    onnx: Path | None
-    package: Path
-    device: "Device"
-    target: "Target"
-    args: argparse.Namespace
-
-
 def run(args: argparse.Namespace, progress: Progress) -> int:
     """Tune, compare the whole network before and after, and say what is kept and what is next."""
+    try:
+        _run(args, progress)
+    except KeyboardInterrupt as stop:
+        stop.resume_command = shlex.join(_command(args))  # type: ignore[attr-defined]
+        raise
+    return 0
+
+
+def _run(args: argparse.Namespace, progress: Progress) -> None:
     from ...compiler.tuning.tasks import tasks_of
     from ...compiler.tuning.tuner import check_tuning_target
     from ...device.package_format import read_package
@@ -97,21 +93,31 @@ def run(args: argparse.Namespace, progress: Progress) -> int:
         check_tuning_target(job.target, job.device.info)
         package = read_package(job.package)
         tasks = _chosen(tasks_of(package), args.kernel)
-        try:
-            layers = _tune(job, tasks, records, progress)
-        except KeyboardInterrupt as stop:
-            stop.resume_command = shlex.join(["act", *sys.argv[1:]])  # type: ignore[attr-defined]
-            raise
-        layers = sorted(layers, key=_seconds_before, reverse=True)
+        layers = sorted(_tune(job, tasks, records, progress), key=_before_us, reverse=True)
         network = _whole(job, records, Path(folder), progress) if any(layer.is_tuned for layer in layers) else None
         if args.json:
-            print_json(_values(job, layers, network, records.path))
+            print_json(values_of(job, layers, network, records.path))
         else:
-            _print(job, layers, network, records.path)
-    return 0
+            print_result(job, layers, network, records.path)
 
 
-def _job(args: argparse.Namespace, folder: Path, progress: Progress) -> _Job:
+def _command(args: argparse.Namespace) -> list[str]:
+    """The command line that goes on."""
+    shape = ",".join(map(str, args.input_shape)) if args.input_shape else None
+    options = {
+        "--device": args.device,
+        "--target": args.target,
+        "--budget-seconds": args.budget_seconds,
+        "--trials": args.trials,
+        "--precision": args.precision,
+        "--batch": args.batch,
+        "--input-shape": shape,
+    }
+    words = [str(word) for name, value in options.items() if value is not None for word in (name, value)]
+    return ["act", NAME, args.source, *words, *(word for name in args.kernel for word in ("--kernel", name))]
+
+
+def _job(args: argparse.Namespace, folder: Path, progress: Progress) -> Job:
     """Open the device and compile the network by the rule, or take the package as it is."""
     from ...compiler.targets import get_target
     from ...device.devices import open_device
@@ -131,18 +137,18 @@ def _job(args: argparse.Namespace, folder: Path, progress: Progress) -> _Job:
             )
         device = open_device(args.device) if args.device else first_local_device(package.backend)
         target = get_target(package.target, precision=package.precision)
-        return _Job(onnx=_onnx_beside(path, package), package=path, device=device, target=target, args=args)
+        return Job(onnx=_onnx_beside(path, package), package=path, device=device, target=target, args=args)
     onnx = onnx_of(args.source)
     asked = None if args.target is None else get_target(args.target)
     device = open_device(args.device) if args.device else first_local_device(asked.backend if asked else "opencl")
     target = get_target(args.target or device.info.target, precision=args.precision or "fp32")
-    job = _Job(onnx=onnx, package=folder / "before.actpkg", device=device, target=target, args=args)
+    job = Job(onnx=onnx, package=folder / "before.actpkg", device=device, target=target, args=args)
     with progress.stage(f"compile for {target.name} by the rule"):
         _compile(job, job.package)
     return job
 
 
-def _compile(job: _Job, output: Path, records: Any = None) -> None:  # noqa: ANN401 - TuningRecords, imported lazily
+def _compile(job: Job, output: Path, records: "TuningRecords | None" = None) -> None:
     """Compile the ONNX file: with what is in the records, or by the rule."""
     from ...compiler.compile import compile_onnx
     from ...compiler.kernel_choice import UNTUNED
@@ -185,7 +191,7 @@ def _chosen(tasks: "Sequence[TuningTask]", patterns: list[str]) -> "list[TuningT
     return [task for task in tasks if not patterns or any(fnmatch.filter(task.names, pattern) for pattern in patterns)]
 
 
-def _tune(job: _Job, tasks: "list[TuningTask]", records: Any, progress: Progress) -> "list[TunedLayer]":  # noqa: ANN401
+def _tune(job: Job, tasks: "list[TuningTask]", records: "TuningRecords", progress: Progress) -> "list[TunedLayer]":
     from ...compiler.tuning.search import LayerSearch
     from ...compiler.tuning.tuner import Budget, tune_layers
 
@@ -204,7 +210,7 @@ def _tune(job: _Job, tasks: "list[TuningTask]", records: Any, progress: Progress
         return tune_layers(tasks, job.target, job.device, records, budget, on_step=on_step)
 
 
-def _whole(job: _Job, records: Any, folder: Path, progress: Progress) -> "PairedTimes | None":  # noqa: ANN401
+def _whole(job: Job, records: "TuningRecords", folder: Path, progress: Progress) -> "PairedTimes | None":
     """The network by the rule against the network as tuned; None without its ONNX file."""
     from ...compiler.tuning.pairs import compare_packages
 
@@ -214,7 +220,7 @@ def _whole(job: _Job, records: Any, folder: Path, progress: Progress) -> "Paired
     with progress.stage("compile with what was found"):
         _compile(job, after, records)
         if job.package.parent != folder:  # the given package may have been compiled with tuned kernels
-            job = _Job(
+            job = Job(
                 onnx=job.onnx, package=folder / "before.actpkg", device=job.device, target=job.target, args=job.args
             )
             _compile(job, job.package)
@@ -224,80 +230,5 @@ def _whole(job: _Job, records: Any, folder: Path, progress: Progress) -> "Paired
     return times
 
 
-def _seconds_before(layer: "TunedLayer") -> float:
+def _before_us(layer: "TunedLayer") -> float:
     return len(layer.task.names) * (layer.rule_us or 0.0)
-
-
-def _ratio(layer: "TunedLayer") -> float | None:
-    return layer.rule_us / layer.best_us if layer.rule_us and layer.best_us else None
-
-
-def _next(job: _Job) -> str:
-    source = job.onnx or "its ONNX file"
-    precision = "" if job.target.precision == "fp32" else f" --precision {job.target.precision}"
-    return f"act compile {source} --target {job.target.name}{precision}"
-
-
-def _values(job: _Job, layers: "list[TunedLayer]", network: "PairedTimes | None", database: Path) -> dict[str, Any]:
-    info = job.device.info
-    return {
-        "source": job.args.source,
-        "device": job.device.id,
-        "fingerprint": info.fingerprint,
-        "target": job.target.name,
-        "precision": job.target.precision,
-        "kernels": [
-            {
-                "names": layer.task.names,
-                "rule": layer.rule,
-                "best": layer.best,
-                "before_us": layer.rule_us,
-                "after_us": layer.best_us,
-                "ratio": _ratio(layer),
-                "tried": layer.tried,
-                "bad": layer.bad,
-                "problem": layer.problem or None,
-            }
-            for layer in layers
-        ],
-        "network": None
-        if network is None
-        else {
-            "before_ms": network.before_ms,
-            "after_ms": network.after_ms,
-            "ratio": network.ratio,
-            "turns_ms": network.turns_ms,
-        },
-        "database": database,
-    }
-
-
-def _print(job: _Job, layers: "list[TunedLayer]", network: "PairedTimes | None", database: Path) -> None:
-    rows = [
-        (
-            layer.task.label,
-            "" if layer.rule_us is None else f"{layer.rule_us:.1f}",
-            "" if layer.best_us is None else f"{layer.best_us:.1f}",
-            "" if layer.best_us is None else ratio_text(_ratio(layer)),
-            f"{layer.tried}, {layer.bad} bad" if layer.bad else layer.tried,
-            layer.problem or (layer.best if layer.is_tuned else "by the rule" if layer.best_us else "not reached"),
-        )
-        for layer in layers
-    ]
-    headings = ("kernel", "before µs", "after µs", "ratio", "tried", "chosen")
-    print_table(headings, rows, right=("before µs", "after µs", "ratio", "tried"))
-    print()
-    info = job.device.info
-    kept = f"{database}, for {job.target.name} in {job.target.precision}, as measured on {info.name}"
-    fields: list[tuple[str, object]] = [("network", _network_text(job, layers, network)), ("kept in", kept)]
-    print_fields([*fields, ("next", _next(job))])
-
-
-def _network_text(job: _Job, layers: "list[TunedLayer]", network: "PairedTimes | None") -> str:
-    if network is not None:
-        before, after = milliseconds_text(network.before_ms), milliseconds_text(network.after_ms)
-        turns = f"{len(network.turns_ms)} turns on {job.device.id}"
-        return f"{before} before, {after} after, {ratio_text(network.ratio)} as fast ({turns})"
-    if not any(layer.is_tuned for layer in layers):
-        return "as before: no kernel was faster than the rule's"
-    return "not measured: tune the ONNX file, or keep it beside the package under the same name"

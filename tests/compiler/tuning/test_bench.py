@@ -37,6 +37,14 @@ def test_every_form_is_right_on_opencl(shape, tmp_path):
     assert min(times) > 0
 
 
+@pytest.mark.opencl
+def test_a_phones_forms_are_right(tmp_path):
+    """Its kernels run on a local device, which decides nothing for it."""
+    target = get_target("adreno640", precision="fp16")
+    bench = LayerBench(task(COLUMNS), target, local_device(), tmp_path)
+    assert min(bench.times(forms(Space(COLUMNS, 1, target)))) > 0
+
+
 @pytest.mark.vulkan
 def test_every_form_is_right_on_vulkan_in_half_precision(tmp_path):
     if find_compiler() is None:

@@ -20,28 +20,31 @@ def test_the_rules_kernel_is_the_first_and_none_is_there_twice(shape, target):
     space = Space(shape, 1, get_target(target))
     assert space.candidates[0] == space.rule == decide(shape, 1, get_target(target)).kernel
     assert len(set(space.candidates)) == len(space.candidates) > 5
-    for choice in space.neighbours(space.rule):
-        assert space.rule in space.neighbours(choice)
-    assert 0 < len(space.neighbours(space.rule)) < len(space.candidates)
+    near = space.neighbours(space.rule)
+    assert space.rule not in near
+    assert 2 < len(near) == len(set(near)) < len(space.candidates)
 
 
-def test_every_candidate_is_reached_from_the_rules():
+def test_nearly_every_candidate_is_reached_from_the_rules():
+    """The rest are what a search draws at random for."""
     space = Space(COLUMNS, 1, get_target("host-opencl"))
     reached, edge = {space.rule}, [space.rule]
     while edge:
         new = set(space.neighbours(edge.pop())) - reached
         reached |= new
         edge += new
-    assert reached == set(space.candidates)
+    assert len(reached) > 0.9 * len(space.candidates)
+    assert len({space.by_place[place] for place in space.by_place}) == len(space.candidates)
 
 
 def test_columns_are_packed_only_where_some_are_zero():
     lowerings = {shape: {c.lowering for c in Space(shape, 1, get_target("adreno640")).candidates} for shape in LAYERS}
     assert lowerings[COLUMNS] == {"dense", "column"}
     assert all(found == {"dense"} for shape, found in lowerings.items() if shape != COLUMNS)
-    phone = Space(COLUMNS, 1, get_target("adreno640")).candidates
-    assert all(choice.form == "column" for choice in phone if choice.lowering == "column")
-    assert {c.form for c in Space(POINT, 1, get_target("host-opencl")).candidates} == {"dense"}
+    assert all(
+        c.form == "column" for c in Space(COLUMNS, 1, get_target("adreno640")).candidates if c.lowering == "column"
+    )
+    assert all(c.form == "dense" for c in Space(POINT, 1, get_target("host-opencl")).candidates)
 
 
 def test_tiles_keep_to_groups_registers_and_the_targets_work_groups():

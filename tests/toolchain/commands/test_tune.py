@@ -1,6 +1,9 @@
 """`act tune` on a real local device, and what the other commands then say."""
 
 import json
+import os
+import signal
+import threading
 
 import numpy as np
 import pytest
@@ -118,6 +121,19 @@ def test_a_tuned_kernel_is_used_and_said_by_the_commands_that_compile(model, dev
     phone = _json(capsys, "compile", model, "--target", "adreno640")
     assert not any("tuned" in step["tile_reason"] for step in phone["steps"])
     assert get_target("host-opencl").name == told["target"]
+
+
+@pytest.mark.opencl
+def test_an_interrupted_tuning_says_how_to_go_on(model, device, capsys):
+    timer = threading.Timer(2.0, os.kill, (os.getpid(), signal.SIGINT))
+    timer.start()
+    try:
+        code = main(["tune", str(model), "--device", device.id, "--trials", "5000", "--kernel", "*"])
+    finally:
+        timer.cancel()
+    assert code == 130
+    message = f"continue with:\n  act tune {model} --device {device.id} --trials 5000 --kernel '*'"
+    assert message in capsys.readouterr().err
 
 
 @pytest.mark.opencl
