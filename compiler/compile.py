@@ -151,10 +151,10 @@ def compile_onnx(
     assembled = assemble(network, source, target)
     del network
     write_package(output, assembled.package)
+    modelled_us = default_parameters(target).sync_us + sum(info.modelled_us for info in assembled.steps)
     return CompiledPackage(
         path=output,
-        modelled_latency_ms=(sum(info.modelled_us for info in assembled.steps) + default_parameters(target).sync_us)
-        / 1e3,
+        modelled_latency_ms=modelled_us / 1e3,
         steps=assembled.steps,
         arena_bytes=assembled.package.arena_bytes,
         peak_live_bytes=assembled.peak_live_bytes,

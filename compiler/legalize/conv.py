@@ -71,14 +71,13 @@ def _emit(
             "depthwise" if shape.kind == "depthwise" else "conv",
         )
     strides = context.layouts.of(static_shape(data)).strides
-    is_dense = kernel.lowering == "dense"
-    columns = np.arange(matrix.shape[1], dtype=np.int32) if is_dense else conv_columns(values)
+    columns = np.arange(matrix.shape[1], dtype=np.int32) if kernel.lowering == "dense" else conv_columns(values)
     form = _table_form(kernel.form, values, columns, task, strides)
     return call_te(
         builder,
         lambda x, w, o: form.compute(x, w, o, task, attrs, strides=strides),
         [data, relax.const(pack_weight(form.matrix, task)), relax.const(form.offsets)],
-        "conv" if is_dense else f"{kernel.lowering}_conv",
+        "conv" if kernel.lowering == "dense" else f"{kernel.lowering}_conv",
     )
 
 
