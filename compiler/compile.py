@@ -21,7 +21,7 @@ from ..device.package_format import Buffer, Kernel, Package, Step, write_package
 from ..device.package_types import DType
 from .importer import ImportedModel, import_onnx
 from .kernel_choice import UNTUNED, TunedKernels
-from .latency_model import CALIBRATED
+from .latency_model import copy_cost_us, default_parameters
 from .layer_shape import LayerShape
 from .legalize.legalizer import weight_key
 from .limits import check_limits
@@ -151,9 +151,10 @@ def compile_onnx(
     assembled = assemble(network, source, target)
     del network
     write_package(output, assembled.package)
+    modelled_us = default_parameters(target).sync_us + sum(info.modelled_us for info in assembled.steps)
     return CompiledPackage(
         path=output,
-        modelled_latency_ms=(sum(info.modelled_us for info in assembled.steps) + CALIBRATED.sync_us) / 1e3,
+        modelled_latency_ms=modelled_us / 1e3,
         steps=assembled.steps,
         arena_bytes=assembled.package.arena_bytes,
         peak_live_bytes=assembled.peak_live_bytes,
@@ -189,7 +190,6 @@ def operator_names(model: onnx.ModelProto) -> dict[str, list[str]]:
 def _step_info(step: LoweredStep, target: Target) -> StepInfo:
     layer, moved = step.layer, step_bytes(step)
     if layer is None:
-        memory_us = 1e-3 * moved / target.machine.dram_gbps
         return StepInfo(
             name=step.kernel.name,
             kind="elementwise",
@@ -198,7 +198,7 @@ def _step_info(step: LoweredStep, target: Target) -> StepInfo:
             reason=step.reason,
             macs=0,
             bytes=moved,
-            modelled_us=CALIBRATED.launch_us + memory_us,
+            modelled_us=copy_cost_us(moved, target),
         )
     return StepInfo(
         name=step.kernel.name,

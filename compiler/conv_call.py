@@ -8,10 +8,11 @@ import numpy as np
 import numpy.typing as npt
 from tvm import relax
 
-from .layer_shape import LayerShape
+from .column_blocks import count_channels, find_blocks
+from .layer_shape import BLOCK_CHANNELS, LayerShape
 from .zero_columns import kept_columns
 
-__all__ = ["conv_columns", "conv_shape", "pair"]
+__all__ = ["column_counts", "conv_columns", "conv_shape", "pair"]
 
 
 def conv_shape(call: relax.Call, values: npt.NDArray[np.float32], *, name: str = "") -> LayerShape:
@@ -25,6 +26,7 @@ def conv_shape(call: relax.Call, values: npt.NDArray[np.float32], *, name: str =
     attrs, data = call.attrs, [int(size) for size in call.args[0].ty.shape]
     groups = int(attrs.groups)
     depthwise = groups > 1 and groups == data[1]
+    columns = np.arange(values[0].size, dtype=np.int32) if groups > 1 else conv_columns(values)
     padding = [int(p) for p in attrs.padding]
     return LayerShape(
         name=name,
@@ -38,8 +40,18 @@ def conv_shape(call: relax.Call, values: npt.NDArray[np.float32], *, name: str =
         groups=groups,
         input_hw=(data[2], data[3]),
         output_hw=(int(call.ty.shape[2]), int(call.ty.shape[3])),
-        columns=values[0].size if groups > 1 else conv_columns(values).size,
+        columns=columns.size,
+        **column_counts(columns, values),
     )
+
+
+def column_counts(columns: npt.NDArray[np.int32], values: npt.NDArray[np.float32]) -> dict[str, int]:
+    """Channels and blocks that pruned columns fill; nothing where none is pruned."""
+    channels, area = values.shape[1], values[0, 0].size
+    if columns.size == values[0].size:
+        return {}
+    counts = {"read_channels": count_channels(columns, area)}
+    return counts | ({"blocks": find_blocks(columns, channels, area).size} if channels >= BLOCK_CHANNELS else {})
 
 
 def conv_columns(weight: npt.NDArray[np.float32]) -> npt.NDArray[np.int32]:

@@ -1,7 +1,8 @@
 """An ONNX file becomes a checked, dense, static model and a TVM Relax module.
 
     file -> parse -> external data -> checker -> ColumnConv dense -> functions inlined -> batch fixed
-         -> constants and batch norms folded, layer norms and shuffles rewritten -> operators checked -> Relax
+         -> constants and batch norms folded, layer norms and shuffles rewritten, dead channels dropped, channels
+            grouped for blocks of columns -> operators checked -> Relax
 
 The file is material from elsewhere: it is refused with a message, never trusted. One float32 input, ``(N, C, H, W)``
 or ``(N, F)``, and one output; everything but the batch must be static. TVM is imported inside the last step only.
@@ -28,10 +29,12 @@ from .passes.batch_norm_arithmetic import write_batch_norms_as_arithmetic
 from .passes.channel_gathers import simplify_channel_gathers
 from .passes.channels_first import move_channels_first
 from .passes.column_conv import densify_column_convs
+from .passes.drop_channels import drop_channels
 from .passes.external_data import load_external_data
 from .passes.fold_batch_norm import fold_batch_norm
 from .passes.fold_constants import fold_constants
 from .passes.graph import drop_unused, node_label
+from .passes.group_channels import group_channels
 from .passes.identities import drop_identities
 from .passes.layer_norm import decompose_layer_norms
 from .passes.separate_bias import separate_biases
@@ -52,6 +55,8 @@ REWRITES: Sequence[Callable[[onnx.ModelProto], int]] = (
     decompose_layer_norms,
     write_batch_norms_as_arithmetic,
     simplify_channel_gathers,
+    drop_channels,
+    group_channels,
     separate_biases,
 )
 

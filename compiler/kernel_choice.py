@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, field, replace
 from types import MappingProxyType
 from typing import Any, Final, TypeAlias
 
-from .latency_model import Lowering, kernel_cost
+from .latency_model import Lowering, has_blocks, kernel_cost
 from .layer_shape import LayerShape
 from .schedules.linear import LinearTile, choose_linear_tile
 from .schedules.tile import Tile, choose_tile, depthwise_tile, is_gpu
@@ -33,8 +33,8 @@ class KernelChoice:
     Attributes:
         lowering: Which columns are computed.
         tile: Work of a work-item.
-        form: How their kernel finds them: ``dense`` by loops, ``column`` by a table of addresses, which a dense
-            convolution may use as well.
+        form: How their kernel finds them: ``dense`` by loops, the others by a table of addresses, as for the lowering
+            of that name; dense convolutions may take the form of columns or of blocks.
     """
 
     lowering: Lowering
@@ -47,8 +47,9 @@ class KernelChoice:
         if isinstance(tile, LinearTile):
             whose = "work-group" if tile.block > tile.vectors * tile.lanes else "work-item"
             return f"{tile.vectors} × {tile.lanes} features, {tile.work_items} work-items, weights by {whose}"
-        extras = [f"{self.form} table"] if self.form != "dense" else ["whole rows"] if tile.whole_rows else []
-        return ", ".join([f"{tile.filters} filters × {tile.pixels} pixels", f"{tile.work_items} work-items", *extras])
+        extras = {f"{self.form} table": self.form != "dense", "written out": tile.whole_rows, "texels": tile.texels}
+        sizes = [f"{tile.filters} filters × {tile.pixels} pixels", f"{tile.work_items} work-items"]
+        return ", ".join([*sizes, *(text for text, true in extras.items() if true)])
 
     def to_dict(self) -> dict[str, Any]:
         """JSON values."""
@@ -126,7 +127,8 @@ def _rule(shape: LayerShape, batch: int, target: Target, lowering: Lowering) -> 
         return KernelChoice(lowering="dense", tile=choose_linear_tile(shape.c_out, target))
     depthwise = shape.kind == "depthwise"  # shares no input in any case, so its tiles may cross groups
     tile = choose_tile(shape.c_out, shape.output_hw, batch, target, groups=1 if depthwise else shape.groups)
-    # On a CPU a table is faster than three loops.
-    by_table = shape.kind == "conv" and shape.kernel != (1, 1) and not is_gpu(target)
-    form: Lowering = "column" if by_table else lowering
-    return KernelChoice(lowering=lowering, form=form, tile=depthwise_tile(tile, target) if depthwise else tile)
+    tile = depthwise_tile(tile, target) if depthwise else tile
+    form = lowering
+    if lowering == "dense" and shape.kind == "conv" and shape.kernel != (1, 1) and not is_gpu(target):
+        form = "block" if has_blocks(shape, target) else "column"  # on a CPU a table is faster than three loops
+    return KernelChoice(lowering=lowering, form=form, tile=replace(tile, whole_rows=True) if form == "block" else tile)

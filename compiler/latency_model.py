@@ -1,36 +1,45 @@
 """Modelled milliseconds of a network on a target without a phone: an analytic cost per kernel, batch 1.
 
-    latency = sync + sum over kernels of launch + max(
-        gather * arithmetic * (1 + idle / pixels), gather * L2 bytes / L2 rate, DRAM bytes / DRAM rate)
+    latency = sync + sum over kernels of launch + DRAM bytes / DRAM rate + max(arithmetic, L2 bytes / L2 rate, waiting)
 
-- arithmetic: 2 * MACs / (efficiency * peak), input and output channels padded to multiples of four (a float4);
-- idle: lanes of a wave lie along output pixels, so small maps leave lanes without work (the ``eff(waves)`` term);
-- L2 bytes: what a work-item of 4 pixels by 4 channels reads when it reuses its input patch over the kernel positions;
-  a 1x1 kernel and a gathered column have nothing to reuse;
-- gather: a kernel over packed columns costs more per MAC, since its input addresses come from a table;
-- DRAM bytes: input, output and weights once. Additions are fused and cost the reading of their second operand.
+It prices the kernels that the compiler generates: `tile_rule` gives the sums that a work-item holds and so the number
+of work-items; these form waves, and waves are spread over the compute units, the fullest of which decides.
+
+- arithmetic: 2 * MACs / (efficiency * peak), filters padded to multiples of four, the last wave of a unit whole;
+- waiting: reduction steps * loads a step * wait * max(1, waves a unit / resident waves). A wave waits for its loads in
+  every step; waits of other waves overlap, as far as there are other waves. Small late layers are few waves with long
+  reductions: nothing hides their waits. A step loads a vector of pixels, less what it shares with the last kernel
+  position, and a vector of weights per four filters; packed columns load an address, too, blocks of columns one for
+  four, channels one for all kernel positions;
+- L2 bytes: pixels as loaded by all work-items (a wave shares its weights);
+- DRAM bytes: input, output and weights once. Additions are fused and cost the reading of their second operand. A
+  linear layer waits for nothing else, so there the largest term counts alone.
 
 The target's precision decides the bytes alone: fp16 storage halves the traffic, while arithmetic, which accumulates in
 fp32, takes as long as in fp32 (measured so on Adreno 640, and on newer parts with fp32 accumulation).
 
-A layer with pruned columns is priced at the cheaper of both lowerings: packed columns, or dense with zeros. So fewer
-channels or columns are never slower beyond the steps of four.
+A layer with pruned columns is priced at the cheapest of its lowerings (`Lowering`). The tile is the compiler's rule
+without its steps, so that more channels or columns are never faster beyond the steps of four.
 
-``idle`` and ``launch`` are calibrated by benchmarks/calibrate_latency_model.py on four published dense latencies of
-Adreno 640; rates are those of `targets`. Other targets use the same values. On the published pruned rows the model is
-within a quarter for most ResNet-18 rows and up to 2.8 times too fast for VGG-16 on CIFAR; that script prints all of it.
-Modelled values rank candidates; a phone decides.
+Constants come from `model_parameters`. On the published pruned rows of Adreno 640, which took no part in the
+calibration, ResNet-18 comes out up to 1.9 times too slow and VGG-16 up to 1.6 times too fast. No sum over layers can
+meet both: both networks have the same 3x3 layers on 32x32 to 4x4 maps, and by any rule that meets the published rates
+nearly all of pruned VGG-16's work lies there, yet a MAC costs it 2.3 times what it costs pruned ResNet-18.
+benchmarks/calibrate_latency_model.py prints every row. Modelled values rank candidates; a phone decides.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal
 
-from .layer_shape import LayerShape
-from .targets import Machine, Target
+from .layer_shape import BLOCK_CHANNELS, LayerShape
+from .model_parameters import CALIBRATED, MODEL_VERSION, ModelParameters, default_parameters
+from .schedules.tile import has_lanes, is_gpu, row_vector, tile_rule
+from .targets import Target
 
 __all__ = [
     "CALIBRATED",
@@ -38,42 +47,23 @@ __all__ = [
     "KernelCost",
     "Lowering",
     "ModelParameters",
+    "computed_columns",
+    "copy_cost_us",
+    "default_parameters",
+    "has_blocks",
     "kernel_cost",
     "lowering_costs",
     "modelled_kernels",
     "modelled_latency_ms",
 ]
 
-MODEL_VERSION = "1"
-PIXEL_TILE = 4
-CHANNEL_TILE = 4
+WEIGHT_VECTOR = 4
+LEAST_SUMS = 4
+ROUNDING = 1e-9
 
-Lowering = Literal["dense", "column"]
-Bound = Literal["arithmetic", "L2", "DRAM"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class ModelParameters:
-    """The model's constants.
-
-    Attributes:
-        idle_pixels: Output pixels at which half of the lanes have work; calibrated.
-        launch_us: Cost of one kernel launch; calibrated within the 6 to 40 us that phones show.
-        efficiency: Share of the peak that arithmetic reaches where every lane has work; not fitted: the published rows
-            leave it open between 0.6 and 1 (they are bound by L2 on large maps), so it is the middle.
-        gather: Cost per MAC of a column kernel over a dense one: the middle of the published 1.23 to 1.57; not fitted.
-        sync_us: Waiting for the result once; not fitted.
-    """
-
-    idle_pixels: float
-    launch_us: float
-    efficiency: float = 0.8
-    gather: float = 1.4
-    sync_us: float = 20.0
-
-
-# What benchmarks/calibrate_latency_model.py finds, to three digits; a test runs it and compares.
-CALIBRATED = ModelParameters(idle_pixels=286.0, launch_us=38.9)
+# Zero columns computed; only the input channels that are read; kept columns packed; blocks of four columns packed.
+Lowering = Literal["dense", "channel", "column", "block"]
+Bound = Literal["arithmetic", "L2", "waiting", "DRAM"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -82,9 +72,9 @@ class KernelCost:
 
     Attributes:
         name: Name of the layer.
-        lowering: Whether the kernel reads packed columns.
+        lowering: Which columns the kernel computes, and how it finds them.
         modelled_us: Microseconds, launch included.
-        bound: The term that decided.
+        bound: The largest term.
         bytes: DRAM traffic.
     """
 
@@ -96,97 +86,196 @@ class KernelCost:
 
 
 def modelled_latency_ms(
-    layers: Sequence[LayerShape], target: Target, parameters: ModelParameters = CALIBRATED
+    layers: Sequence[LayerShape], target: Target, parameters: ModelParameters | None = None
 ) -> float:
     """Modelled latency of a network, batch 1, in the target's precision.
 
     Args:
         layers: Layers in any order; the model does not look at neighbours.
         target: What it would run on, and in which precision.
-        parameters: Constants of the model.
+        parameters: Constants of the model; by default the target's.
 
     Returns:
         Milliseconds; of kind "modelled", never comparable with a measured value.
     """
-    machine, item_bytes, total_us = target.machine, target.storage_bytes, parameters.sync_us
-    for shape in layers:
-        total_us += _best(shape, machine, item_bytes, parameters).modelled_us
-    return total_us * 1e-3
+    price, parameters = _prices(target, parameters), parameters or default_parameters(target)
+    return (parameters.sync_us + sum(price(shape).modelled_us for shape in layers)) * 1e-3
 
 
 def modelled_kernels(
-    layers: Sequence[LayerShape], target: Target, parameters: ModelParameters = CALIBRATED
+    layers: Sequence[LayerShape], target: Target, parameters: ModelParameters | None = None
 ) -> tuple[KernelCost, ...]:
-    """Cost of each layer by its cheaper lowering, in the order given; `modelled_latency_ms` is their sum plus sync."""
-    return tuple(_best(shape, target.machine, target.storage_bytes, parameters) for shape in layers)
+    """Cost of each layer by its cheapest lowering, in the order given; `modelled_latency_ms` is their sum plus sync."""
+    price = _prices(target, parameters)
+    return tuple(price(shape) for shape in layers)
 
 
 def lowering_costs(
-    shape: LayerShape, target: Target, parameters: ModelParameters = CALIBRATED
+    shape: LayerShape, target: Target, parameters: ModelParameters | None = None
 ) -> dict[Lowering, KernelCost]:
-    """Cost of a layer by each lowering that it has: ``column`` only where columns are pruned."""
-    lowerings: tuple[Lowering, ...] = ("dense",) if shape.is_dense else ("dense", "column")
-    return {lowering: kernel_cost(shape, lowering, target, parameters) for lowering in lowerings}
+    """Cost of a layer by each lowering that it has, the simplest first: only ``dense`` where no column is pruned."""
+    return {lowering: kernel_cost(shape, lowering, target, parameters) for lowering in _lowerings(shape, target)}
 
 
 def kernel_cost(
-    shape: LayerShape, lowering: Lowering, target: Target, parameters: ModelParameters = CALIBRATED
+    shape: LayerShape, lowering: Lowering, target: Target, parameters: ModelParameters | None = None
 ) -> KernelCost:
-    """Cost of a layer by one lowering: ``dense`` computes zero columns too, ``column`` gathers the kept ones."""
-    return _price(shape, lowering, target.machine, target.storage_bytes, parameters)
+    """Cost of a layer by one lowering.
+
+    Raises:
+        ValueError: If the shape does not say what the lowering needs: ``read_channels``, or ``blocks``.
+    """
+    return _price(shape, lowering, target, parameters or default_parameters(target))
 
 
-@lru_cache(maxsize=1 << 16)
-def _best(shape: LayerShape, machine: Machine, item_bytes: int, parameters: ModelParameters) -> KernelCost:
-    dense = _price(shape, "dense", machine, item_bytes, parameters)
-    if shape.is_dense:
-        return dense
-    column = _price(shape, "column", machine, item_bytes, parameters)
-    return column if column.modelled_us < dense.modelled_us else dense
+def copy_cost_us(moved_bytes: int, target: Target, parameters: ModelParameters | None = None) -> float:
+    """Cost of a kernel that only moves memory."""
+    return (parameters or default_parameters(target)).launch_us + 1e-3 * moved_bytes / target.machine.dram_gbps
 
 
-def _price(
-    shape: LayerShape, lowering: Lowering, machine: Machine, item_bytes: int, parameters: ModelParameters
-) -> KernelCost:
-    columns = shape.columns if lowering == "column" else shape.dense_columns
-    gather = parameters.gather if lowering == "column" else 1.0
-    pixels = shape.output_hw[0] * shape.output_hw[1]
-    macs = _padded_macs(shape, lowering, pixels)
-    lanes = 1.0 if shape.kind == "linear" else 1.0 + parameters.idle_pixels / pixels
-    arithmetic_us = gather * 2e-3 * macs * lanes / (parameters.efficiency * machine.peak_gflops)
-    l2_bytes = macs * item_bytes * _l2_items_per_mac(shape, lowering)
-    l2_us = gather * 1e-3 * l2_bytes / machine.l2_gbps
+@lru_cache(maxsize=64)
+def _prices(target: Target, parameters: ModelParameters | None) -> Callable[[LayerShape], KernelCost]:
+    """Prices by shape alone: a search asks for the same few thousand shapes over and over."""
+    constants = parameters or default_parameters(target)
+
+    @lru_cache(maxsize=1 << 16)
+    def price(shape: LayerShape) -> KernelCost:
+        costs = [_price(shape, lowering, target, constants) for lowering in _lowerings(shape, target)]
+        return min(costs, key=lambda cost: cost.modelled_us)
+
+    return price
+
+
+def _lowerings(shape: LayerShape, target: Target) -> tuple[Lowering, ...]:
+    if shape.is_dense or shape.groups != 1:
+        return ("dense",)
+    # On a CPU, and with a 1x1 kernel, the kept columns of those channels take no more addresses than the channels do.
+    fewer = (shape.read_channels or shape.c_in) < shape.c_in and shape.kernel != (1, 1) and is_gpu(target)
+    channel: tuple[Lowering, ...] = ("channel",) if fewer else ()
+    block: tuple[Lowering, ...] = ("block",) if shape.blocks and has_blocks(shape, target) else ()
+    return ("dense", *channel, "column", *block)
+
+
+def has_blocks(shape: LayerShape, target: Target) -> bool:
+    """Whether a convolution may be computed by blocks of columns.
+
+    In the lanes of a CPU (lavapipe) the four channels of a block, written out, take longer than a loop over columns:
+    measured side by side, 1.2 times and more.
+    """
+    return shape.groups == 1 and shape.c_in >= BLOCK_CHANNELS and not has_lanes(target)
+
+
+def _price(shape: LayerShape, lowering: Lowering, target: Target, parameters: ModelParameters) -> KernelCost:
+    machine, item_bytes = target.machine, target.storage_bytes
+    columns = computed_columns(shape, lowering)
+    spread = _spread(shape, target)
+    waves = math.ceil(spread.work_items / (machine.wave * machine.compute_units) - ROUNDING)
+    lanes = waves * machine.compute_units * machine.wave
+    macs = lanes * spread.sums * columns if shape.weight_count else 0
+    arithmetic_us = 2e-3 * macs / (parameters.efficiency * machine.peak_gflops)
+    table_loads = _table_loads(shape, lowering, target)
+    pixel_loads = _pixel_loads(shape, lowering, target)
+    loads = pixel_loads * spread.inputs + (spread.sums / spread.pixels / WEIGHT_VECTOR if macs else 0) + table_loads
+    waiting_us = columns * loads * parameters.wait_us * max(1.0, waves / parameters.resident_waves)
+    l2_items = 0.0 if shape.kind == "linear" else columns * pixel_loads * spread.inputs * spread.vectors
+    l2_us = 1e-3 * l2_items * item_bytes / machine.l2_gbps
     traffic = item_bytes * _dram_items(shape, columns)
     dram_us = 1e-3 * traffic / machine.dram_gbps
-    busy_us = max(arithmetic_us, l2_us, dram_us)
-    bound: Bound = "DRAM" if busy_us == dram_us else "L2" if busy_us == l2_us else "arithmetic"
-    launch_us = 0.0 if shape.kind == "elementwise" else parameters.launch_us
-    return KernelCost(name=shape.name, lowering=lowering, modelled_us=launch_us + busy_us, bound=bound, bytes=traffic)
+    if shape.kind == "elementwise":
+        return KernelCost(name=shape.name, lowering=lowering, modelled_us=dram_us, bound="DRAM", bytes=traffic)
+    terms: dict[Bound, float] = {"arithmetic": arithmetic_us, "L2": l2_us, "waiting": waiting_us, "DRAM": dram_us}
+    inner_us = max(arithmetic_us, l2_us, waiting_us)
+    # A linear layer reads every weight once: its waits are those for the memory.
+    busy_us = max(inner_us, dram_us) if shape.kind == "linear" else inner_us + dram_us
+    return KernelCost(
+        name=shape.name,
+        lowering=lowering,
+        modelled_us=parameters.launch_us + busy_us,
+        bound=max(terms, key=lambda term: terms[term]),
+        bytes=traffic,
+    )
 
 
-def _padded_macs(shape: LayerShape, lowering: Lowering, pixels: int) -> int:
-    """MACs with channels, or packed columns, padded to multiples of four; 0 without weights."""
-    if shape.kind in ("pool", "elementwise"):
-        return 0
-    outputs = shape.groups * _pad(shape.c_out // shape.groups)
-    reduction = _pad(shape.c_in // shape.groups) * shape.kernel[0] * shape.kernel[1]
-    if shape.kind == "depthwise":
-        # Four channels are one float4, so nothing but the channel count itself is padded.
-        outputs, reduction = _pad(shape.c_out), shape.dense_columns
+def computed_columns(shape: LayerShape, lowering: Lowering) -> int:
+    """Columns per filter that a lowering computes, zeros included.
+
+    Raises:
+        ValueError: If the shape does not say how many.
+    """
+    if lowering == "dense":
+        return shape.dense_columns
     if lowering == "column":
-        reduction = min(reduction, _pad(shape.columns))
-    return outputs * reduction * pixels
+        return shape.columns
+    area = shape.kernel[0] * shape.kernel[1]
+    count, size = (shape.read_channels, area) if lowering == "channel" else (shape.blocks, BLOCK_CHANNELS)
+    if count is None:
+        raise ValueError(f"layer {shape.name!r}: the lowering {lowering!r} needs its channels or blocks counted")
+    return count * size
 
 
-def _l2_items_per_mac(shape: LayerShape, lowering: Lowering) -> float:
-    """Elements read per MAC by a work-item of 4 pixels by 4 channels; a linear layer streams its weights (DRAM)."""
+@dataclass(frozen=True, slots=True)
+class _Spread:
+    """Work of one work-item (``sums``, on vectors of ``pixels``, of ``inputs`` channels), and what all of them do.
+
+    ``vectors`` counts the pixels that all work-items load in a step.
+    """
+
+    sums: float
+    pixels: float
+    inputs: float
+    work_items: float
+    vectors: float
+
+
+def _spread(shape: LayerShape, target: Target) -> _Spread:
+    """`choose_tile` without its steps: between its bounds, a work-item's sums grow with the layer."""
+    height, width = shape.output_hw
+    rule = tile_rule(target)
+    if shape.kind in ("pool", "elementwise"):
+        outputs = shape.c_out * height * width
+        return _Spread(sums=1, pixels=1, inputs=1, work_items=outputs, vectors=outputs)
+    filters = shape.groups * _pad(shape.c_out // shape.groups)
+    if shape.kind == "depthwise":
+        filters = _pad(shape.c_out)
     if shape.kind == "linear":
+        return _Spread(sums=4, pixels=1, inputs=1, work_items=filters / 4, vectors=filters / 4)
+    vector = row_vector(width, rule)
+    outputs = filters * height * -(-width // vector) * vector
+    most_filters = min(rule.filters, filters if shape.kind == "depthwise" else filters // shape.groups)
+    least = LEAST_SUMS if is_gpu(target) else LEAST_SUMS * vector
+    sums = min(max(least, outputs / rule.enough), rule.sums, most_filters * vector)
+    held = min(max(LEAST_SUMS, sums / vector), most_filters)
+    return _Spread(
+        sums=sums,
+        pixels=sums / held,
+        inputs=held if shape.kind == "depthwise" else 1,
+        work_items=outputs / sums,
+        vectors=outputs / held,
+    )
+
+
+def _pixel_loads(shape: LayerShape, lowering: Lowering, target: Target) -> float:
+    """Vectors of pixels loaded for one column: below one where kernel positions of a row share them."""
+    # A kernel that goes from column to column shares nothing; on a CPU all of them do.
+    if lowering in ("column", "block") or shape.kind in ("pool", "linear", "elementwise") or not is_gpu(target):
+        return 1.0
+    kw, step, vector = shape.kernel[1], shape.stride[1], tile_rule(target).pixels
+    return min(kw + (vector - 1) * step, vector * kw) / (kw * vector)
+
+
+def _table_loads(shape: LayerShape, lowering: Lowering, target: Target) -> float:
+    """Addresses loaded for one column."""
+    area = shape.kernel[0] * shape.kernel[1]
+    if lowering == "channel":
+        return 1 / area
+    if lowering == "block":
+        return 1 / BLOCK_CHANNELS
+    if lowering == "column":
+        return 1.0
+    if shape.kind != "conv" or area == 1 or is_gpu(target):
         return 0.0
-    kw, step = shape.kernel[1], shape.stride[1]
-    # A gathered column, and a stride beyond the kernel, read each input anew; else a row's overlap is read once.
-    row = PIXEL_TILE * kw if lowering == "column" else min(kw + (PIXEL_TILE - 1) * step, PIXEL_TILE * kw)
-    outputs_per_input = 1 if shape.kind == "depthwise" else CHANNEL_TILE
-    return row / (kw * PIXEL_TILE * outputs_per_input)
+    # On a CPU a dense convolution takes addresses from a table, too.
+    return 1 / BLOCK_CHANNELS if has_blocks(shape, target) else 1.0
 
 
 def _dram_items(shape: LayerShape, columns: int) -> int:
@@ -199,4 +288,4 @@ def _dram_items(shape: LayerShape, columns: int) -> int:
 
 
 def _pad(count: int) -> int:
-    return -(-count // 4) * 4
+    return -(-count // WEIGHT_VECTOR) * WEIGHT_VECTOR

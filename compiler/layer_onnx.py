@@ -3,10 +3,11 @@
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from .layer_shape import LayerShape
+from .layer_shape import BLOCK_CHANNELS, LayerShape
 
 OPSET = 18
 
@@ -14,8 +15,9 @@ OPSET = 18
 def write_layer_onnx(layer: LayerShape, path: Path, *, seed: int = 0, inside: bool = False) -> Path:
     """Write `layer`, followed by a ReLU as in a network, as an ONNX file with an open batch.
 
-    A layer with fewer columns than its dense form gets zero columns, spread evenly, in a plain `Conv`: the compiler
-    finds them and decides the lowering, as it does for a whole network.
+    A layer with fewer columns than its dense form gets zero columns in a plain `Conv`: the compiler finds them and
+    decides the lowering, as it does for a whole network. Kept columns are spread over as many channels and blocks
+    as the layer tells of.
 
     Args:
         layer: Any layer but `elementwise`, which the compiler fuses into another kernel.
@@ -61,7 +63,7 @@ def _weighted(layer: LayerShape, rng: np.random.Generator) -> tuple[list[onnx.No
         }
     dense = layer.c_in // layer.groups * layer.kernel[0] * layer.kernel[1]
     matrix = rng.standard_normal((layer.c_out, dense)).astype(np.float32)
-    kept = np.linspace(0, dense - 1, layer.columns).round().astype(int)
+    kept = _kept_columns(layer)
     packed = np.zeros_like(matrix)
     packed[:, kept] = matrix[:, kept]
     weight = packed.reshape(layer.c_out, layer.c_in // layer.groups, *layer.kernel)
@@ -76,6 +78,28 @@ def _weighted(layer: LayerShape, rng: np.random.Generator) -> tuple[list[onnx.No
         group=layer.groups,
     )
     return [conv, relu], {"weight": weight, "bias": bias}
+
+
+def _kept_columns(layer: LayerShape) -> npt.NDArray[np.int64]:
+    """As many columns as the layer keeps, in its number of channels, or in its blocks of neighbouring channels."""
+    channels, area = layer.c_in // layer.groups, layer.kernel[0] * layer.kernel[1]
+    read = layer.read_channels or channels
+    if layer.blocks is None or channels < BLOCK_CHANNELS:
+        columns = (_spread(channels, read)[:, None] * area + np.arange(area)).reshape(-1)
+        return columns[_spread(columns.size, layer.columns)]
+    # Whole groups of four channels; the first channel of each block first, so that every block is needed.
+    groups = channels // BLOCK_CHANNELS
+    used = _spread(groups, min(groups, max(-(-read // BLOCK_CHANNELS), -(-layer.blocks // area))))
+    cells = (used[:, None] * BLOCK_CHANNELS * area + np.arange(area)).reshape(-1)
+    first = cells[_spread(cells.size, min(layer.blocks, cells.size))]
+    inside = (first[None, :] + np.arange(BLOCK_CHANNELS)[:, None] * area).reshape(-1)
+    others = np.setdiff1d(np.arange(channels * area), inside)
+    return np.sort(np.concatenate([inside, others])[: layer.columns])
+
+
+def _spread(count: int, kept: int) -> npt.NDArray[np.int64]:
+    """``kept`` of ``count`` indices, at even distances."""
+    return np.linspace(0, count - 1, kept).round().astype(np.int64)
 
 
 def _pool(layer: LayerShape) -> tuple[list[onnx.NodeProto], dict[str, np.ndarray]]:

@@ -9,7 +9,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, TypeAlias, get_args
 
-__all__ = ["LayerKind", "LayerShape"]
+__all__ = ["BLOCK_CHANNELS", "LayerKind", "LayerShape"]
+
+# Input channels of a block of columns: a float4, or an RGBA texel.
+BLOCK_CHANNELS = 4
 
 LayerKind: TypeAlias = Literal["conv", "depthwise", "linear", "pool", "elementwise"]
 LAYER_KINDS: tuple[str, ...] = get_args(LayerKind)
@@ -34,9 +37,13 @@ class LayerShape:
         input_hw: Input height and width; ``(1, 1)`` for linear.
         output_hw: Output height and width; ``(1, 1)`` for linear.
         columns: Kept GEMM columns per filter, at most ``c_in / groups * kh * kw``.
+        read_channels: Input channels that a kept column reads; None where it is not known, which counts as all.
+        blocks: Blocks of four neighbouring channels at one kernel position that together hold all kept columns (see
+            `column_blocks`); None where it is not known.
 
     Raises:
-        ValueError: If a size is not positive, a padding negative, or ``columns`` or ``groups`` out of range.
+        ValueError: If a size is not positive, a padding negative, or ``columns``, ``groups``, ``read_channels`` or
+            ``blocks`` out of range.
     """
 
     name: str
@@ -51,6 +58,8 @@ class LayerShape:
     input_hw: tuple[int, int]
     output_hw: tuple[int, int]
     columns: int
+    read_channels: int | None = None
+    blocks: int | None = None
 
     def __post_init__(self) -> None:
         if self.kind not in LAYER_KINDS:
@@ -64,6 +73,12 @@ class LayerShape:
             raise ValueError(f"layer {self.name!r}: {self.c_in} input channels do not divide into {self.groups} groups")
         if not 1 <= self.columns <= self.dense_columns:
             raise ValueError(f"layer {self.name!r}: columns must be in 1..{self.dense_columns}, got {self.columns}")
+        if self.read_channels is not None and not 1 <= self.read_channels <= self.c_in // self.groups:
+            most = self.c_in // self.groups
+            raise ValueError(f"layer {self.name!r}: read_channels must be in 1..{most}, got {self.read_channels}")
+        if self.blocks is not None and not -(-self.columns // BLOCK_CHANNELS) <= self.blocks <= self.columns:
+            least = -(-self.columns // BLOCK_CHANNELS)
+            raise ValueError(f"layer {self.name!r}: blocks must be in {least}..{self.columns}, got {self.blocks}")
 
     @property
     def dense_columns(self) -> int:

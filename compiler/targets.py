@@ -29,6 +29,8 @@ L2_REFERENCE = "adreno640"
 MAX_BUFFER_BYTES: Final = MappingProxyType({"opencl": 512 * KIB * KIB, "vulkan": 128 * KIB * KIB})
 # Of each side of an image in OpenCL on an Adreno, which its weights are read from; other targets have buffers alone.
 MAX_IMAGE_SIZE: Final = 16384
+# lavapipe runs eight work-items in the lanes of a register; PoCL runs ours one by one.
+CPU_WAVES: Final = MappingProxyType({"opencl": 1, "vulkan": 8})
 # TVM emits no more than 128; maxPerStageDescriptorStorageBuffers of an Adreno 6xx is 24.
 MAX_ARGUMENTS: Final = MappingProxyType({"opencl": 128, "vulkan": 24})
 
@@ -39,11 +41,21 @@ class TargetError(ValueError):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Machine:
-    """The rates that the latency model divides by: fp32 GFLOP/s, and GB/s of the L2 cache and of the memory."""
+    """What the latency model computes with.
+
+    Attributes:
+        peak_gflops: fp32 rate of the whole device.
+        l2_gbps: Bandwidth of the second-level cache in GB/s.
+        dram_gbps: Bandwidth of the memory in GB/s.
+        compute_units: Parts that work-groups are spread over: shader processors, or cores.
+        wave: Work-items that run as one.
+    """
 
     peak_gflops: float
     l2_gbps: float
     dram_gbps: float
+    compute_units: int
+    wave: int
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -57,6 +69,7 @@ class HostSpec:
     peak_gflops: float = 100.0
     l2_gbps: float = 100.0
     dram_gbps: float = 15.0
+    compute_units: int = 2
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -167,7 +180,13 @@ def _adreno_target(spec: AdrenoSpec, backend: Backend) -> Target:
         max_buffer_bytes=MAX_BUFFER_BYTES[backend],
         max_arguments=MAX_ARGUMENTS[backend],
         max_image_size=MAX_IMAGE_SIZE if backend == "opencl" else 0,
-        machine=Machine(peak_gflops=spec.peak_gflops, l2_gbps=l2_gbps, dram_gbps=spec.dram_gbps),
+        machine=Machine(
+            peak_gflops=spec.peak_gflops,
+            l2_gbps=l2_gbps,
+            dram_gbps=spec.dram_gbps,
+            compute_units=spec.compute_units,
+            wave=spec.wave_sizes[0],
+        ),
     )
 
 
@@ -184,7 +203,13 @@ def _host_target(spec: HostSpec, backend: Backend) -> Target:
         max_buffer_bytes=MAX_BUFFER_BYTES[backend],
         max_arguments=MAX_ARGUMENTS[backend],
         max_image_size=0,
-        machine=Machine(peak_gflops=spec.peak_gflops, l2_gbps=spec.l2_gbps, dram_gbps=spec.dram_gbps),
+        machine=Machine(
+            peak_gflops=spec.peak_gflops,
+            l2_gbps=spec.l2_gbps,
+            dram_gbps=spec.dram_gbps,
+            compute_units=spec.compute_units,
+            wave=CPU_WAVES[backend],
+        ),
     )
 
 

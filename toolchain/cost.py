@@ -12,7 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 from torch import fx, nn
 
-from ..compiler.layer_shape import LayerKind, LayerShape
+from ..compiler.column_blocks import count_blocks
+from ..compiler.layer_shape import BLOCK_CHANNELS, LayerKind, LayerShape
 from ..models.layers import ColumnConv2d
 from .capture import CapturedNetwork
 from .coupling import Coupling, LayerInfo, find_coupling
@@ -25,6 +26,9 @@ from .padding import symmetric_padding
 __all__ = ["CostTable", "ParamCount", "count_macs", "count_params", "layer_shapes"]
 
 ShapeOf = Callable[[Kept], LayerShape]
+
+# Kept columns per column of a block, below which packed columns are cheaper anyway.
+LEAST_FILLED = 0.75
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -157,6 +161,7 @@ def _conv_shape(
         if layer is not None:
             c_in, c_out = int(kept.inputs(layer.name).sum()), int(kept.filters(layer.name).sum())
             columns = len(kept.columns(layer.name))
+        counts = _column_counts(kept, layer) if layer is not None and not grouped else {}
         return LayerShape(
             name=str(node.target),
             kind="depthwise" if depthwise else "conv",
@@ -170,9 +175,24 @@ def _conv_shape(
             input_hw=input_hw,
             output_hw=output_hw,
             columns=columns,
+            **counts,
         )
 
     return shape
+
+
+def _column_counts(kept: Kept, layer: LayerInfo) -> dict[str, int]:
+    """Channels that pruned columns read, and blocks that they fill well, numbered as in the compact network."""
+    if kept.is_dense(layer.name):
+        return {}
+    inputs, columns = kept.inputs(layer.name), kept.columns(layer.name)
+    channels = (np.cumsum(inputs) - 1)[columns // layer.kernel_area]
+    read, present = int(np.unique(channels).size), int(inputs.sum())
+    counts = {"read_channels": read} if read < present else {}
+    blocks = count_blocks(channels, columns % layer.kernel_area, layer.kernel_area)
+    # Blocks that are hardly filled are never chosen, and would make every candidate's layer a shape of its own.
+    filled = present >= BLOCK_CHANNELS and len(columns) >= LEAST_FILLED * BLOCK_CHANNELS * blocks
+    return counts | ({"blocks": blocks} if filled else {})
 
 
 def _linear_shape(node: fx.Node, module: nn.Linear, network: CapturedNetwork, layer: LayerInfo | None) -> ShapeOf:

@@ -11,6 +11,7 @@ import numpy.typing as npt
 from tvm import relax
 
 from ..kernel_choice import UNTUNED, Decision, KernelChoice, TunedKernels, decide
+from ..latency_model import computed_columns
 from ..layer_shape import LayerShape
 from ..memory.activation_layouts import ActivationLayouts
 from ..select import Choice
@@ -51,7 +52,7 @@ class Layer:
     @property
     def macs(self) -> int:
         """Multiply-accumulates that the kernel does."""
-        columns = self.shape.columns if self.choice.lowering == "column" else self.shape.dense_columns
+        columns = computed_columns(self.shape, self.choice.lowering)
         height, width = self.shape.output_hw
         return 0 if self.kind == "pool" else self.batch * self.shape.c_out * columns * height * width
 

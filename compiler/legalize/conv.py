@@ -1,17 +1,22 @@
-"""Convolutions become our TIR: dense, grouped, depthwise or packed columns, split where a weight is too large."""
+"""Convolutions become our TIR, by the lowering that `select` chose; split where a weight is too large."""
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 import tvm
 from tvm import relax, te
 
-from ..conv_call import conv_columns, conv_shape, pair
+from ..column_blocks import block_weights, find_blocks
+from ..conv_call import column_counts, conv_columns, conv_shape, pair
+from ..latency_model import Lowering
 from ..layer_shape import LayerShape
 from ..memory.activation_layouts import static_shape
+from ..schedules.block_conv import block_conv
+from ..schedules.channel_conv import channel_conv
 from ..schedules.conv import ConvTask, column_conv, column_offsets, dense_conv, pack_weight
 from ..schedules.tile import Tile
 from .context import FLOAT_BYTES, LegalizeContext, call_te, default_legalization
@@ -65,23 +70,53 @@ def _emit(
             [data, relax.const(pack_weight(matrix, task))],
             "depthwise" if shape.kind == "depthwise" else "conv",
         )
-    is_column = kernel.lowering == "column"
-    columns = conv_columns(values) if is_column else np.arange(matrix.shape[1], dtype=np.int32)
     strides = context.layouts.of(static_shape(data)).strides
+    columns = np.arange(matrix.shape[1], dtype=np.int32) if kernel.lowering == "dense" else conv_columns(values)
+    form = _table_form(kernel.form, values, columns, task, strides)
     return call_te(
         builder,
-        lambda x, w, o: column_conv(x, w, o, task, attrs, strides=strides),
-        [
-            data,
-            relax.const(pack_weight(matrix[:, columns], task)),
-            relax.const(column_offsets(columns, task, strides)),
-        ],
-        "column_conv" if is_column else "conv",
+        lambda x, w, o: form.compute(x, w, o, task, attrs, strides=strides),
+        [data, relax.const(pack_weight(form.matrix, task)), relax.const(form.offsets)],
+        "conv" if kernel.lowering == "dense" else f"{kernel.lowering}_conv",
     )
 
 
+@dataclass(frozen=True, kw_only=True)
+class _TableForm:
+    """A convolution that takes addresses from a table: its definition, the weights that it computes, the table."""
+
+    compute: Callable[..., te.Tensor]
+    matrix: npt.NDArray[np.float32]
+    offsets: npt.NDArray[np.int32]
+
+
+def _table_form(
+    form: Lowering,
+    values: npt.NDArray[np.float32],
+    columns: npt.NDArray[np.int32],
+    task: ConvTask,
+    strides: tuple[int, ...],
+) -> _TableForm:
+    matrix, area = values.reshape(values.shape[0], -1), values[0, 0].size
+    if form == "channel":
+        channels = np.unique(columns // area)
+        return _TableForm(
+            compute=channel_conv,
+            matrix=values[:, channels].reshape(values.shape[0], -1),
+            offsets=(channels * strides[1]).astype(np.int32),
+        )
+    if form == "block":
+        blocks = find_blocks(columns, values.shape[1], area)
+        weights = block_weights(matrix, blocks, area)
+        return _TableForm(compute=block_conv, matrix=weights, offsets=column_offsets(blocks, task, strides))
+    return _TableForm(compute=column_conv, matrix=matrix[:, columns], offsets=column_offsets(columns, task, strides))
+
+
 def _part_shape(shape: LayerShape, values: npt.NDArray[np.float32], index: int) -> LayerShape:
-    return replace(shape, name=f"{shape.name}.{index}", c_out=values.shape[0], columns=conv_columns(values).size)
+    columns = conv_columns(values)
+    part = replace(shape, name=f"{shape.name}.{index}", c_out=values.shape[0], columns=columns.size, blocks=None)
+    counts = column_counts(columns, values)
+    return replace(part, read_channels=counts.get("read_channels"), blocks=counts.get("blocks"))
 
 
 def _copy(x: te.Tensor) -> te.Tensor:

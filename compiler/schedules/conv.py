@@ -4,8 +4,9 @@
 
 A work-item holds a register tile of ``t`` filters by a vector of pixels. Per column it loads one vector of the input
 and ``t`` weights that lie side by side, and does ``t`` vector multiply-adds. The input has a halo of zeros (`layout`),
-so padding needs no comparison. Three forms share this schedule: dense (columns are loops over channel and kernel
-position), column (a table holds each kept column's offset), depthwise (columns are the kernel positions of a channel).
+so padding needs no comparison. Five forms share this schedule: dense (columns are loops over channel and kernel
+position), column (a table holds each kept column's offset), depthwise (columns are the kernel positions of a channel),
+and those of `channel_conv` and `block_conv`.
 In a grouped convolution all filters of a tile are of one group, and columns are counted from its first channel.
 Rows are rounded up to whole vectors: what is computed beyond a row's end is dropped when the tile is stored.
 """
@@ -27,7 +28,7 @@ from .epilogue import inline_epilogue
 from .tile import Tile, largest_divisor, work_group
 from .whole_rows import fill_rows
 
-__all__ = ["ConvTask", "column_conv", "column_offsets", "dense_conv", "pack_weight", "schedule_conv"]
+__all__ = ["ConvTask", "column_conv", "column_offsets", "crop", "dense_conv", "pack_weight", "schedule_conv"]
 
 WEIGHT_OPERAND = 0  # of what a convolution's main block reads
 
@@ -99,7 +100,7 @@ def dense_conv(x: te.Tensor, weight: te.Tensor, task: ConvTask, attrs: dict[str,
         pixel = x[n, channel, i * sy + ky * dy - top, j * sx + kx * dx - left]
         return te.sum(weight[te.indexdiv(f, t), (c * kh + ky) * kw + kx, te.indexmod(f, t)] * pixel, axis=[c, ky, kx])
 
-    return _crop(te.compute(task.tiled_shape, value, name="acc", attrs=attrs), task)
+    return crop(te.compute(task.tiled_shape, value, name="acc", attrs=attrs), task)
 
 
 def column_conv(
@@ -122,10 +123,11 @@ def column_conv(
         pixel = x[n, first, 0, offsets[k] + i * (sy * strides[2]) + j * sx]
         return te.sum(weight[te.indexdiv(f, t), k, te.indexmod(f, t)] * pixel, axis=k)
 
-    return _crop(te.compute(task.tiled_shape, value, name="acc", attrs=attrs), task)
+    return crop(te.compute(task.tiled_shape, value, name="acc", attrs=attrs), task)
 
 
-def _crop(acc: te.Tensor, task: ConvTask) -> te.Tensor:
+def crop(acc: te.Tensor, task: ConvTask) -> te.Tensor:
+    """The result without the filters and pixels that fill the last tiles."""
     return te.compute(task.output_shape, lambda n, f, i, j: acc[n, f, i, j], name="conv")
 
 

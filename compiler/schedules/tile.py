@@ -9,12 +9,15 @@ from ..targets import HostSpec, Target
 
 __all__ = [
     "Tile",
+    "TileRule",
     "choose_tile",
     "depthwise_tile",
     "has_lanes",
     "is_gpu",
     "largest_divisor",
     "reads_texels",
+    "row_vector",
+    "tile_rule",
     "work_group",
 ]
 
@@ -47,7 +50,7 @@ class Tile:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Rule:
+class TileRule:
     """What a kind of device wants: limits of a tile, work-items that fill it, and what a vector costs beside lanes."""
 
     pixels: int
@@ -59,15 +62,21 @@ class _Rule:
 
 
 # On a CPU a narrow vector costs as much as a wide one; on a GPU each lane counts.
-_GPU = _Rule(pixels=4, filters=8, sums=32, enough=768, work_items=64, vector_cost=1)
-_CPU = _Rule(pixels=8, filters=16, sums=128, enough=4, work_items=16, vector_cost=64)
-_CPU_LANES = _Rule(pixels=8, filters=64, sums=256, enough=16, work_items=32, vector_cost=64)
+_GPU = TileRule(pixels=4, filters=8, sums=32, enough=768, work_items=64, vector_cost=1)
+_CPU = TileRule(pixels=8, filters=16, sums=128, enough=4, work_items=16, vector_cost=64)
+_CPU_LANES = TileRule(pixels=8, filters=64, sums=256, enough=16, work_items=32, vector_cost=64)
 
 
-def _rule(target: Target) -> _Rule:
+def tile_rule(target: Target) -> TileRule:
+    """The rule by which `choose_tile` works on a target; the latency model counts work-items by it."""
     if is_gpu(target):
         return _GPU
     return _CPU_LANES if has_lanes(target) else _CPU
+
+
+def row_vector(width: int, rule: TileRule) -> int:
+    """Pixels of the vector that covers a row at the least cost, where work-items abound."""
+    return min((1, 2, 4, 8)[: rule.pixels.bit_length()], key=lambda v: (-(-width // v) * (v + rule.vector_cost), v))
 
 
 def choose_tile(filters: int, output_hw: tuple[int, int], batch: int, target: Target, *, groups: int = 1) -> Tile:
@@ -85,8 +94,8 @@ def choose_tile(filters: int, output_hw: tuple[int, int], batch: int, target: Ta
         groups: Of a grouped convolution: all filters of a tile are of one group, so that they share their input.
     """
     height, width = output_hw
-    gpu, rule = is_gpu(target), _rule(target)
-    pixels = min((1, 2, 4, 8)[: rule.pixels.bit_length()], key=lambda v: (-(-width // v) * (v + rule.vector_cost), v))
+    gpu, rule = is_gpu(target), tile_rule(target)
+    pixels = row_vector(width, rule)
     most_filters = min(rule.filters, rule.sums // pixels)
     while True:
         if groups == 1:

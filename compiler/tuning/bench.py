@@ -9,6 +9,7 @@ is taken.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -19,9 +20,9 @@ from ...device.precision import TOLERANCES
 from ..compile import Assembled, assemble, operator_names, source_of
 from ..errors import CompileError
 from ..importer import import_onnx
-from ..kernel_choice import KernelChoice, TunedKernel, TunedKernels, layer_key
+from ..kernel_choice import UNTUNED, KernelChoice, LayerKey, TunedKernel, TunedKernels, layer_key
 from ..layer_onnx import write_layer_onnx
-from ..lower import lower
+from ..lower import LoweredNetwork, lower
 from ..targets import Target
 from .join import join_packages, joined_bytes
 from .tasks import TuningTask
@@ -65,31 +66,42 @@ class LayerBench:
             raise UntunableLayerError(f"layer {task.label!r} by itself is refused: {error}") from error
         self._module, self._names = imported.relax_module, operator_names(imported.onnx_model)
         self._source = source_of(onnx, imported)
+        self._key = self._own_key()
         self._built: dict[KernelChoice, Assembled] = {}
+
+    def _own_key(self) -> LayerKey:
+        """The layer as it is by itself; its columns fill other channels and blocks than in the network, nearly as many.
+
+        Raises:
+            UntunableLayerError: If it differs in anything else.
+        """
+        steps = self._lower(UNTUNED).steps
+        layers = [step.layer for step in steps if step.layer is not None and step.layer.kernel is not None]
+        shape, batch = layer_key(layers[0].shape, layers[0].batch)
+        asked = self._task.shape
+        if (replace(shape, read_channels=asked.read_channels, blocks=asked.blocks), batch) != (asked, self._task.batch):
+            raise UntunableLayerError(
+                f"layer {self._task.label!r} by itself is another: its padding differs between two sides"
+            )
+        return shape, batch
+
+    def _lower(self, tuned: TunedKernels) -> LoweredNetwork:
+        names = {key: list(values) for key, values in self._names.items()}
+        return lower(self._module, self._target, names=names, tuned=tuned)
 
     def build(self, choice: KernelChoice) -> None:
         """Compile a candidate.
 
         Raises:
             BadCandidateError: If it cannot be compiled.
-            UntunableLayerError: If what was compiled is another layer.
         """
         if choice in self._built:
             return
-        key = layer_key(self._task.shape, self._task.batch)
-        tuned = TunedKernels(kernels={key: TunedKernel(choice=choice, reason="candidate")})
-        names = {key: list(values) for key, values in self._names.items()}
+        tuned = TunedKernels(kernels={self._key: TunedKernel(choice=choice, reason="candidate")})
         try:
-            network = lower(self._module, self._target, names=names, tuned=tuned)
-            assembled = assemble(network, self._source, self._target)
+            assembled = assemble(self._lower(tuned), self._source, self._target)
         except RuntimeError as error:  # TVM's own errors are RuntimeErrors, too
             raise BadCandidateError(_first_line(error)) from error
-        layers = [(info.layer, info.batch) for info in assembled.steps if info.layer is not None]
-        if all(shape is None or layer_key(shape, batch) != key for shape, batch in layers):
-            raise UntunableLayerError(
-                f"layer {self._task.label!r} by itself is another: its padding differs between two sides, "
-                "or zero columns like its own cannot be made"
-            )
         while self._built and sum(_bytes(kept) for kept in self._built.values()) > KEPT_BYTES:
             del self._built[next(iter(self._built))]
         self._built[choice] = assembled

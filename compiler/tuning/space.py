@@ -11,11 +11,12 @@ from itertools import product
 from math import inf, log2
 from typing import Final, TypeAlias
 
+from ..images import TEXEL_VALUES
 from ..kernel_choice import KernelChoice, decide
-from ..latency_model import Lowering
-from ..layer_shape import LayerShape
+from ..latency_model import Lowering, has_blocks, lowering_costs
+from ..layer_shape import BLOCK_CHANNELS, LayerShape
 from ..schedules.linear import LinearTile
-from ..schedules.tile import Tile, is_gpu, largest_divisor, work_group
+from ..schedules.tile import Tile, is_gpu, largest_divisor, reads_texels, work_group
 from ..targets import Target
 
 __all__ = ["Space"]
@@ -87,28 +88,33 @@ def _conv(shape: LayerShape, target: Target) -> Iterator[KernelChoice]:
     items = [count for count in WORK_ITEMS if count <= target.max_work_group_size]
     filters = _filters(shape, most_filters)
     pixels = [count for count in PIXELS if count <= most_pixels]
-    for lowering, form, whole_rows in _forms(shape):
+    for (lowering, form, whole_rows), texels in product(_forms(shape, target), (False, reads_texels(target))):
         for tile_filters, tile_pixels in product(filters, pixels):
             padded = _rounded(shape.c_out, tile_filters) * _rounded(width, tile_pixels)
-            statements = tile_filters * (shape.kernel[1] if whole_rows else 1)
+            written = BLOCK_CHANNELS if form == "block" else shape.kernel[1]
+            statements = tile_filters * (written if whole_rows else 1)
             fits = tile_filters * tile_pixels <= sums and statements <= MOST_STATEMENTS
+            fits = fits and not (texels and tile_filters % TEXEL_VALUES)
             if not fits or padded > MOST_PADDED * shape.c_out * width:
                 continue
             for count in items:
-                tile = Tile(filters=tile_filters, pixels=tile_pixels, work_items=count, whole_rows=whole_rows)
+                tile = Tile(
+                    filters=tile_filters, pixels=tile_pixels, work_items=count, whole_rows=whole_rows, texels=texels
+                )
                 yield KernelChoice(lowering=lowering, form=form, tile=tile)
 
 
-def _forms(shape: LayerShape) -> list[tuple[Lowering, Lowering, bool]]:
-    """Lowering, form, whole rows."""
+def _forms(shape: LayerShape, target: Target) -> list[tuple[Lowering, Lowering, bool]]:
+    """Lowering, form, and whether the innermost loop is written out."""
     forms: list[tuple[Lowering, Lowering, bool]] = [("dense", "dense", False)]
     if shape.kernel[1] > 1:
         forms.append(("dense", "dense", True))
     if shape.kind == "conv" and shape.kernel != (1, 1):
         forms.append(("dense", "column", False))
-    if shape.groups == 1 and not shape.is_dense:
-        forms.append(("column", "column", False))
-    return forms
+        if has_blocks(shape, target):
+            forms.append(("dense", "block", True))
+    lowerings = [lowering for lowering in lowering_costs(shape, target) if lowering != "dense"]
+    return [*forms, *((lowering, lowering, lowering == "block") for lowering in lowerings)]
 
 
 def _filters(shape: LayerShape, most: int) -> list[int]:
@@ -156,7 +162,7 @@ def _place(choice: KernelChoice) -> Place:
     if isinstance(tile, LinearTile):
         shared = tile.block > tile.vectors * tile.lanes
         return ("by work-group" if shared else "by work-item", tile.vectors, tile.lanes, tile.work_items)
-    form = f"{choice.lowering} as {choice.form}{' rows' * tile.whole_rows}"
+    form = f"{choice.lowering} as {choice.form}{' written out' * tile.whole_rows}{' texels' * tile.texels}"
     return (form, tile.filters, tile.pixels, tile.work_items)
 
 

@@ -9,7 +9,7 @@ from act.toolchain.compaction import compact
 from act.toolchain.cost import CostTable, count_macs, count_params, layer_shapes
 from act.toolchain.coupling import find_coupling
 from act.toolchain.folding import fold_batch_norm
-from act.toolchain.keep_indices import normalize_plan
+from act.toolchain.keep_indices import PruningPlan, normalize_plan
 from torch import nn
 
 NAMES = [
@@ -44,6 +44,25 @@ def test_counts_under_a_plan_are_those_of_the_compact_network(network_of, random
     assert params.column_indices == sum(m.columns.numel() for m in folded.modules() if hasattr(m, "columns"))
     convs = [m for m in folded.modules() if isinstance(m, nn.Conv2d) or hasattr(m, "columns")]
     assert params.conv == sum(m.weight.numel() for m in convs)
+
+
+def test_blocks_and_channels_are_counted_as_the_compact_network_numbers_them(network_of):
+    network = network_of("lenet5")
+    coupling = find_coupling(network)
+    name = next(name for name in coupling.column_layers if coupling.layers[name].dense_columns >= 8 * 25)
+    layer = coupling.layers[name]
+    producer = next(group for group in coupling.prunable if group.size == len(layer.inputs))
+    channels = np.setdiff1d(np.arange(len(layer.inputs)), [1])[
+        :8
+    ]  # the second channel goes: the fifth kept is the sixth
+    whole = np.sort((channels[:4, None] * layer.kernel_area + np.arange(3)).reshape(-1)).astype(np.int32)
+    keep = np.setdiff1d(np.arange(producer.size), [1]).astype(np.int32)
+    plan = PruningPlan(keep_filters={producer.name: keep}, keep_columns={name: whole})
+    found = {shape.name: shape for shape in layer_shapes(network, coupling, plan)}[name]
+    assert (found.columns, found.blocks, found.read_channels) == (12, 3, None if found.c_in == 4 else 4)
+    scattered = np.sort((channels[::3, None] * layer.kernel_area + np.arange(3)).reshape(-1)).astype(np.int32)
+    plan = PruningPlan(keep_filters={producer.name: keep}, keep_columns={name: scattered})
+    assert {shape.name: shape for shape in layer_shapes(network, coupling, plan)}[name].blocks is None
 
 
 def test_known_counts():

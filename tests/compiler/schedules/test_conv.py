@@ -1,4 +1,5 @@
 import numpy as np
+import onnx
 import pytest
 from act.compiler.layer_onnx import write_layer_onnx
 from act.compiler.layer_shape import LayerShape
@@ -7,11 +8,11 @@ from act.compiler.schedules.conv import ConvTask, column_offsets, pack_weight
 from act.compiler.schedules.tile import Tile
 from onnx import helper
 
-from ..kernel_check import TARGETS, verified_error
+from ..kernel_check import TARGETS, compile_model, verified_error
 from ..onnx_networks import model_of, random
 
 
-def shape(c_in=3, c_out=5, hw=9, kernel=3, stride=1, dilation=1, columns=None):
+def shape(c_in=3, c_out=5, hw=9, kernel=3, stride=1, dilation=1, columns=None, read_channels=None, blocks=None):
     padding = kernel // 2 * dilation
     output = (hw + 2 * padding - dilation * (kernel - 1) - 1) // stride + 1
     return LayerShape(
@@ -27,6 +28,8 @@ def shape(c_in=3, c_out=5, hw=9, kernel=3, stride=1, dilation=1, columns=None):
         input_hw=(hw, hw),
         output_hw=(output, output),
         columns=columns or c_in * kernel * kernel,
+        read_channels=read_channels,
+        blocks=blocks,
     )
 
 
@@ -59,6 +62,12 @@ def test_column_offsets_address_the_padded_input(dilation):
             assert memory[start : start + 5].tolist() == padded[c, y + row, x : x + 5].tolist()
 
 
+def compile_onnx_layer(layer, folder, target):
+    model = onnx.load(write_layer_onnx(layer, folder / "layer.onnx"))
+    steps = compile_model(model, folder, target=target).steps
+    return next(step for step in steps if step.kind == "conv")
+
+
 CASES = {
     "small map": shape(c_in=8, c_out=16, hw=1),
     "row below a vector": shape(c_in=4, c_out=11, hw=7),
@@ -69,17 +78,31 @@ CASES = {
     "one by one": shape(c_in=12, c_out=7, hw=9, kernel=1),
     "columns": shape(c_in=8, c_out=12, hw=14, columns=20),
     "columns, stride": shape(c_in=8, c_out=12, hw=15, stride=2, columns=20),
+    "blocks": shape(c_in=16, c_out=12, hw=14, columns=60, blocks=15),
+    "blocks, not quite full": shape(c_in=16, c_out=12, hw=14, columns=55, blocks=15),
+    "blocks, stride": shape(c_in=16, c_out=12, hw=15, stride=2, columns=40, blocks=10),
+    "blocks, dilation": shape(c_in=8, c_out=5, hw=10, dilation=2, columns=20, blocks=5),
+    "blocks, one by one": shape(c_in=16, c_out=9, hw=7, kernel=1, columns=8, blocks=2),
+    "channels": shape(c_in=24, c_out=12, hw=14, columns=50, read_channels=6),
+    "channels, stride": shape(c_in=24, c_out=12, hw=15, stride=2, columns=50, read_channels=6),
+    "channels, dilation": shape(c_in=24, c_out=5, hw=10, dilation=2, columns=50, read_channels=6),
 }
+LOWERINGS = {"columns": "column", "blocks": "block", "channels": "channel"}
 
 
 @pytest.mark.opencl
 @pytest.mark.parametrize("name", CASES)
 def test_kernels_compute_what_onnxruntime_does(name, tmp_path):
-    import onnx
-
     model = onnx.load(write_layer_onnx(CASES[name], tmp_path / "layer.onnx"))
     target = TARGETS[list(CASES).index(name) % 2]
     assert verified_error(model, tmp_path, target=target) < 1e-5
+
+
+@pytest.mark.parametrize("name", [name for name in CASES if name.partition(",")[0] in LOWERINGS])
+def test_the_lowering_follows_from_the_columns(name, tmp_path):
+    step = compile_onnx_layer(CASES[name], tmp_path, "adreno640")
+    assert step.lowering == LOWERINGS[name.partition(",")[0]]
+    assert f"{step.lowering} " in step.reason
 
 
 @pytest.mark.opencl
@@ -96,8 +119,6 @@ def test_grouped_depthwise_and_uneven_padding(target, tmp_path):
 
 @pytest.mark.opencl
 def test_bias_residual_and_activation_are_one_kernel(tmp_path):
-    from ..kernel_check import compile_model
-
     nodes = [
         helper.make_node("Conv", ["input", "a", "bias"], ["x"], pads=[1, 1, 1, 1]),
         helper.make_node("Relu", ["x"], ["y"]),

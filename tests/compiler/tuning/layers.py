@@ -23,7 +23,8 @@ SIZES = {
     "columns": 36,
 }
 CONV = LayerShape(**SIZES)
-COLUMNS = LayerShape(**{**SIZES, "columns": 12})
+# In seven channels, and in blocks of four; a layer by itself has nearly as many.
+COLUMNS = LayerShape(**{**SIZES, "c_in": 8, "columns": 24, "read_channels": 7, "blocks": 9})
 DEPTHWISE = LayerShape(**{**SIZES, "kind": "depthwise", "c_in": 8, "groups": 8, "columns": 9})
 GROUPED = LayerShape(**{**SIZES, "c_in": 8, "groups": 2, "columns": 36})
 POINT = LayerShape(**{**SIZES, "kernel": (1, 1), "padding": (0, 0), "columns": 4})

@@ -39,7 +39,7 @@ def test_nearly_every_candidate_is_reached_from_the_rules():
 
 def test_columns_are_packed_only_where_some_are_zero():
     lowerings = {shape: {c.lowering for c in Space(shape, 1, get_target("adreno640")).candidates} for shape in LAYERS}
-    assert lowerings[COLUMNS] == {"dense", "column"}
+    assert lowerings[COLUMNS] == {"dense", "channel", "column", "block"}
     assert all(found == {"dense"} for shape, found in lowerings.items() if shape != COLUMNS)
     assert all(
         c.form == "column" for c in Space(COLUMNS, 1, get_target("adreno640")).candidates if c.lowering == "column"
