@@ -80,7 +80,7 @@ act_status runner_time(act_session *session, const act_timing_options *options, 
   reference_t reference = {0};
   act_timing timing;
   double start = act_now_ms();
-  if (reference_path != NULL && open_reference(&reference, reference_path, session, error) != ACT_OK) {
+  if (reference_path != NULL && *reference_path != 0 && open_reference(&reference, reference_path, session, error) != ACT_OK) {
     runner_add_field(json, "reference_problem", error->message);
     close_reference(&reference);
   }

@@ -1,6 +1,7 @@
 """What a user gets wrong about devices: each names the next step and ends with the right exit code."""
 
 import pytest
+from act.device.local import list_local_devices
 from act.toolchain.cli import main
 
 OLD_ADB = "#!/bin/sh\necho 'Android Debug Bridge version 1.0.31'\n"
@@ -78,6 +79,8 @@ def test_adb_that_is_missing_or_too_old(refused, monkeypatch, tmp_path):
 def test_no_device_at_all(refused, monkeypatch):
     for name in ("ACT_OPENCL_LIBRARY", "VK_DRIVER_FILES", "VK_ICD_FILENAMES"):
         monkeypatch.setenv(name, "/missing")
+    if list_local_devices():
+        pytest.skip("this machine has a device that no variable hides")
     said = refused()
     assert "see 'act doctor' for what to install, or name a phone with --device adb:SERIAL" in said
     assert main(["devices", "check"]) == 3
