@@ -32,6 +32,8 @@ TIMED_RUNS: Final = 30
 ATTEMPTS: Final = 2
 _AROUND_A_LAYER: Final = frozenset({"clear_halos", "copy"})
 """Kernels that a layer on its own needs, and a network once: its input brought into the layout of its kernel."""
+_BEHIND_A_CONVOLUTION: Final = frozenset({"max_pool"})
+"""The kernel that reads a convolution's result, so that it is written as inside a network."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -156,11 +158,12 @@ class MeasuredLatency:
 
         package = onnx.with_suffix(".actpkg")
         try:
-            compile_onnx(write_layer_onnx(layer, onnx), self._target, output=package, tuned=self._tuned)
+            compile_onnx(write_layer_onnx(layer, onnx, inside=True), self._target, output=package, tuned=self._tuned)
         except CompileError as error:
             return _Compiled(layer=layer, package=package, problem=str(error))
         content = read_package(package)
-        own = [i for i, step in enumerate(content.steps) if step.source_operator not in _AROUND_A_LAYER]
+        around = _AROUND_A_LAYER | (_BEHIND_A_CONVOLUTION if layer.kind in ("conv", "depthwise") else frozenset())
+        own = [i for i, step in enumerate(content.steps) if step.source_operator not in around]
         keys = {index: kernel_key(content, index) for index in own}
         return _Compiled(layer=layer, package=package, kernels=len(content.steps), keys=keys)
 

@@ -43,7 +43,7 @@ recalibration_images = 100
 """
 HASTY = """#!/bin/sh
 # The real runner, computing and verifying; its times are thrown away for those of the table, so few will do.
-if [ "$1" = time ]; then set -- "$@" --warmup 0 --warmup-ms 0 --runs 1 --bursts 0 --profile 1; fi
+if [ "$1" = time ]; then set -- "$@" --warmup 0 --warmup-ms 0 --max-warmup-ms 0 --reference '' --runs 1 --bursts 0 --profile 1; fi
 exec {runner} "$@"
 """
 NETWORK = """
