@@ -28,7 +28,9 @@ FILTERS: Final = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64)
 PIXELS: Final = (1, 2, 4, 8)  # PoCL 3.0 does not come to an end with vectors of 16
 WORK_ITEMS: Final = (1, 4, 8, 16, 32, 64, 128, 256)
 MOST_PADDED: Final = 1.5  # times the layer's own filters and pixels
-MOST_STATEMENTS: Final = 256  # of a row of the kernel that is written out
+# Of what is written out, and filters of a depthwise tile, which share no pixel: more takes a device's compiler long.
+MOST_STATEMENTS: Final = 96
+MOST_DEPTHWISE: Final = 16
 VECTORS: Final = (1, 2, 3, 4, 6, 8)
 # How a kernel is made, and three sizes: of a work-item's work along two axes, and of a work-group.
 Place: TypeAlias = tuple[str, int, int, int]
@@ -86,7 +88,7 @@ def _conv(shape: LayerShape, target: Target) -> Iterator[KernelChoice]:
     sums, most_filters, most_pixels = _GPU_LIMITS if is_gpu(target) else _CPU_LIMITS
     width = shape.output_hw[1]
     items = [count for count in WORK_ITEMS if count <= target.max_work_group_size]
-    filters = _filters(shape, most_filters)
+    filters = _filters(shape, MOST_DEPTHWISE if shape.kind == "depthwise" else most_filters)
     pixels = [count for count in PIXELS if count <= most_pixels]
     for (lowering, form, whole_rows), texels in product(_forms(shape, target), (False, reads_texels(target))):
         for tile_filters, tile_pixels in product(filters, pixels):
