@@ -13,7 +13,7 @@ from act.device.pool_opening import open_pool
 from act.device.pool_types import NoDeviceLeftError, ReturnPolicy
 from act.toolchain.cli import main
 from act.toolchain.compression import make_goal
-from act.toolchain.config import resolve
+from act.toolchain.config_file import resolve
 from act.toolchain.pipeline import Pipeline
 from act.toolchain.progress import Progress
 from act.toolchain.run_folder import RunFolder
@@ -43,7 +43,9 @@ recalibration_images = 100
 """
 HASTY = """#!/bin/sh
 # The real runner, computing and verifying; its times are thrown away for those of the table, so few will do.
-if [ "$1" = time ]; then set -- "$@" --warmup 0 --warmup-ms 0 --max-warmup-ms 0 --reference '' --runs 1 --bursts 0 --profile 1; fi
+if [ "$1" = time ]; then
+  set -- "$@" --warmup 0 --warmup-ms 0 --max-warmup-ms 0 --reference '' --runs 1 --bursts 0 --profile 1
+fi
 exec {runner} "$@"
 """
 NETWORK = """
@@ -174,7 +176,7 @@ def test_a_search_does_not_depend_on_phones_and_goes_on_without_one(alone, make_
     failing = make_phone_that(save_power, 3)
     assert search("together", "adb:all") == alone.found
     assert times_of(tmp_path / "together") == alone.times
-    devices = [event["device"] for event in events_of(tmp_path / "together", "measured")]
+    devices = [event["device"] for event in events_of(tmp_path / "together", "measured") if "device" in event]
     assert devices.count(f"adb:{failing.serial}") <= 2 and len(set(devices)) == 2
     happened = [(event["device"], event["happened"]) for event in events_of(tmp_path / "together", "device")]
     assert happened[0] == (f"adb:{failing.serial}", "paused")
@@ -295,7 +297,7 @@ def test_a_run_on_two_phones_of_which_one_dies_ends_with_the_plan_of_one_healthy
     for name in ("pruning_plan.json", "weights.safetensors"):
         assert (together / name).read_bytes() == (alone / name).read_bytes(), name
     assert times_of(together) == times_of(alone)
-    assert {event["device"] for event in events_of(together, "measured")} == {
+    assert {event["device"] for event in events_of(together, "measured") if "device" in event} == {
         f"adb:{phone.serial}" for phone in (healthy, dying)
     }
     paused = events_of(together, "device")[0]
