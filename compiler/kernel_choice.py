@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, field, replace
 from types import MappingProxyType
 from typing import Any, Final, TypeAlias
 
-from .latency_model import Lowering, has_blocks, kernel_cost
+from .latency_model import Lowering, has_blocks, kernel_cost, lowering_costs
 from .layer_shape import LayerShape
 from .schedules.linear import LinearTile, choose_linear_tile
 from .schedules.tile import Tile, choose_tile, depthwise_tile, is_gpu
@@ -98,8 +98,8 @@ class Decision:
 
 
 def layer_key(shape: LayerShape, batch: int) -> LayerKey:
-    """What makes two layers equal."""
-    return replace(shape, name=""), batch
+    """What makes two layers equal: the number of columns, not where they lie."""
+    return replace(shape, name="", read_channels=None, blocks=None), batch
 
 
 def decide(shape: LayerShape, batch: int, target: Target, tuned: TunedKernels = UNTUNED) -> Decision:
@@ -113,7 +113,7 @@ def decide(shape: LayerShape, batch: int, target: Target, tuned: TunedKernels = 
     """
     found = tuned.get(shape, batch)
     by_rule = choose_lowering(shape, target)
-    if found is None:
+    if found is None or found.choice.lowering not in lowering_costs(shape, target):
         return Decision(lowering=by_rule, kernel=_rule(shape, batch, target, by_rule.lowering), reason=BY_RULE)
     lowering = found.choice.lowering
     reason = by_rule.reason if lowering == by_rule.lowering else f"{lowering} was faster on the device that tuned it"
