@@ -98,8 +98,8 @@ class Decision:
 
 
 def layer_key(shape: LayerShape, batch: int) -> LayerKey:
-    """What makes two layers equal: the number of columns, not where they lie."""
-    return replace(shape, name="", read_channels=None, blocks=None), batch
+    """What makes two layers equal: sizes, and how many columns, channels and blocks are kept; not which."""
+    return replace(shape, name=""), batch
 
 
 def decide(shape: LayerShape, batch: int, target: Target, tuned: TunedKernels = UNTUNED) -> Decision:
