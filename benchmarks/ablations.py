@@ -17,7 +17,7 @@ from typing import Any
 
 RESULTS = Path(__file__).parent / "results"
 METHODS = (
-    *("filter", "manual", "random", "one-shot", "raw-norms"),
+    *("filter", "combined-block", "manual", "random", "one-shot", "raw-norms"),
     *("no-purify", "no-reestimate", "no-distill"),
 )
 SETTINGS = """effort = "quick"
