@@ -1,6 +1,7 @@
 import re
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from act.compiler.codegen.opencl_texels import spell_texels
 from act.compiler.codegen.spirv import find_compiler
@@ -18,7 +19,7 @@ from ..onnx_networks import model_of, random, save
 def network():
     """Dense and column convolutions, a grouped one, one whose filters fill no texel, and a classifier."""
     columns = random(16, 8, 3, 3)
-    columns.reshape(16, -1)[:, 9:] = 0
+    columns.reshape(16, -1)[:, np.arange(72) % 5 != 0] = 0  # every channel is read
     nodes = [
         helper.make_node("Conv", ["input", "a", "bias"], ["x"], pads=[1] * 4),
         helper.make_node("Relu", ["x"], ["y"]),
