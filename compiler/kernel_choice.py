@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, field, replace
 from types import MappingProxyType
 from typing import Any, Final, TypeAlias
 
-from .latency_model import Lowering, has_blocks, kernel_cost, lowering_costs
+from .latency_model import LOWERINGS, Lowering, has_blocks, kernel_cost, lowering_costs
 from .layer_shape import LayerShape
 from .schedules.linear import LinearTile, choose_linear_tile
 from .schedules.tile import Tile, choose_tile, depthwise_tile, is_gpu
@@ -63,7 +63,10 @@ class KernelChoice:
         Raises:
             ValueError, KeyError, TypeError: If the values are none of a choice.
         """
-        return cls(lowering=values["lowering"], form=values["form"], tile=_TILES[values["kind"]](**values["tile"]))
+        lowering, form = values["lowering"], values["form"]
+        if not {lowering, form} <= set(LOWERINGS):
+            raise ValueError(f"unknown lowering {lowering!r} or form {form!r}; known: {', '.join(LOWERINGS)}")
+        return cls(lowering=lowering, form=form, tile=_TILES[values["kind"]](**values["tile"]))
 
 
 @dataclass(frozen=True, kw_only=True)

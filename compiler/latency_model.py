@@ -34,7 +34,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Literal
+from typing import Final, Literal, get_args
 
 from .layer_shape import BLOCK_CHANNELS, LayerShape
 from .model_parameters import CALIBRATED, MODEL_VERSION, ModelParameters, default_parameters
@@ -43,6 +43,7 @@ from .targets import Target
 
 __all__ = [
     "CALIBRATED",
+    "LOWERINGS",
     "MODEL_VERSION",
     "KernelCost",
     "Lowering",
@@ -63,6 +64,7 @@ ROUNDING = 1e-9
 
 # Zero columns computed; only the input channels that are read; kept columns packed; blocks of four columns packed.
 Lowering = Literal["dense", "channel", "column", "block"]
+LOWERINGS: Final[tuple[Lowering, ...]] = get_args(Lowering)
 Bound = Literal["arithmetic", "L2", "waiting", "DRAM"]
 
 

@@ -6,28 +6,15 @@ from concurrent.futures import CancelledError
 from dataclasses import replace
 
 import pytest
-from act.device.devices import CandidateError, DeviceError, DeviceInfo
+from act.device.devices import CandidateError, DeviceError
 from act.device.errors import RunnerDiedError
 from act.device.package_format import PackageError
 from act.device.pool import DevicePool
 from act.device.pool_opening import choose_kind
 from act.device.pool_types import NoDeviceLeftError, Notice, ReturnPolicy
 
-INFO = DeviceInfo(
-    id="adb:a",
-    name="Adreno 640",
-    vendor="Q",
-    platform="Q",
-    driver="1",
-    version="2.0",
-    type="gpu",
-    compute_units=2,
-    global_memory_bytes=1,
-    max_work_group_size=1,
-    local_memory_bytes=1,
-    has_fp16=True,
-    fingerprint="same",
-)
+from ..phone_info import PHONE
+
 QUICK = ReturnPolicy(look_s=(0.01, 0.02), give_up_s=0.2)
 
 
@@ -35,7 +22,7 @@ class Phone:
     """A device that does what a test wants; `errors` are raised by the next pieces of work, one each."""
 
     def __init__(self, name="adb:a", *errors, fingerprint="same"):
-        self.info = replace(INFO, id=name, fingerprint=fingerprint)
+        self.info = replace(PHONE, id=name, fingerprint=fingerprint)
         self.id, self.errors, self.done = name, list(errors), []
         self.problems = []
 

@@ -4,24 +4,10 @@ import threading
 from dataclasses import replace
 
 from act.device.database import kernel_key
-from act.device.devices import DeviceInfo, RawTiming
+from act.device.devices import RawTiming
 from act.device.package_format import read_package
 
-INFO = DeviceInfo(
-    id="opencl:a",
-    name="Adreno 640",
-    vendor="Q",
-    platform="Q",
-    driver="1",
-    version="2.0",
-    type="gpu",
-    compute_units=2,
-    global_memory_bytes=1,
-    max_work_group_size=1,
-    local_memory_bytes=1,
-    has_fp16=True,
-    fingerprint="same",
-)
+from ..phone_info import PHONE
 
 
 class TableDevice:
@@ -29,7 +15,7 @@ class TableDevice:
 
     def __init__(self, name="opencl:a", *, fails=None, waits_for=None, scatter=0.0):
         self.scatter = scatter
-        self.info, self.id = replace(INFO, id=name), name
+        self.info, self.id = replace(PHONE, id=name), name
         self.fails, self.waits_for, self.calls, self.begun = fails, waits_for, 0, threading.Event()
 
     def state(self):

@@ -5,7 +5,8 @@ from dataclasses import replace
 import pytest
 from act.compiler.targets import get_target
 from act.compiler.tuning.bench import UntunableLayerError
-from act.compiler.tuning.search import LayerSearch, parse_candidate, random_order
+from act.compiler.tuning.search import LayerSearch, candidate_text, parse_candidate, random_order
+from act.compiler.tuning.space import Space
 from act.device.errors import DeviceError
 from act.device.tuning_records import TuningRecords
 
@@ -104,3 +105,10 @@ def test_a_layer_whose_sides_are_padded_differently_is_told(records, tmp_path):
     odd = replace(COLUMNS, output_hw=(5, 5))
     with pytest.raises(UntunableLayerError, match="padding differs"):
         search(odd, TableDevice(), records, tmp_path).step()
+
+
+def test_what_is_no_candidate_is_none():
+    text = candidate_text(Space(COLUMNS, 1, TARGET).rule)
+    assert parse_candidate(text) is not None
+    for bad in ("", "[]", "{}", text.replace('"form": "', '"form": "x'), text.replace('"filters"', '"filter"')):
+        assert parse_candidate(bad) is None

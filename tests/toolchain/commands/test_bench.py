@@ -9,6 +9,8 @@ from act.device.database import LatencyDatabase
 from act.device.package_format import read_package, write_package
 from act.toolchain.cli import main
 
+from .json_output import json_of
+
 
 def _devices():
     from act.device.errors import DeviceError
@@ -45,17 +47,10 @@ def delivered_run(finished_run, tmp_path_factory, device):
     return folder
 
 
-def _json(capsys, *arguments):
-    code = main([*map(str, arguments), "--json"])
-    out, err = capsys.readouterr()
-    assert code == 0, err
-    return json.loads(out)
-
-
 @pytest.mark.opencl
 def test_package_is_verified_timed_and_kept(delivered_run, device, own_database, capsys):
     package = delivered_run / "model.actpkg"
-    result = _json(capsys, "bench", package, "--preset", "quick", "--runs", "12", "--warmup", "2")
+    result = json_of(capsys, "bench", package, "--preset", "quick", "--runs", "12", "--warmup", "2")
     assert (result["kind"], result["device"], result["batch"]) == ("measured", device.id, 1)
     assert len(result["samples_ms"]) == 12
     assert 0 < result["p50"] <= result["p90"]
@@ -80,7 +75,7 @@ def test_run_keeps_its_measurement(delivered_run, capsys):
 
 @pytest.mark.opencl
 def test_onnx_is_compiled_first(delivered_run, capsys):
-    result = _json(capsys, "bench", delivered_run / "model.onnx", "--preset", "quick", "--runs", "5")
+    result = json_of(capsys, "bench", delivered_run / "model.onnx", "--preset", "quick", "--runs", "5")
     assert result["p50"] > 0
     processor = result["onnxruntime_cpu"]
     assert len(processor["samples_ms"]) == 100 and 0 < processor["p50"] <= processor["p90"]
@@ -111,7 +106,7 @@ def test_wrong_output_is_never_timed(delivered_run, tmp_path, capsys):
 @pytest.mark.opencl
 def test_three_forms_of_one_network_agree(delivered_run, capsys):
     answers = [
-        _json(capsys, "eval", source, "--data", "digits", "--seed", "3", "--limit", "60")["correct"]
+        json_of(capsys, "eval", source, "--data", "digits", "--seed", "3", "--limit", "60")["correct"]
         for source in (delivered_run, delivered_run / "model.onnx", delivered_run / "model.actpkg")
     ]
     assert len(set(answers)) == 1
@@ -147,7 +142,7 @@ def test_damaged_package(tmp_path, capsys, content):
 
 @pytest.mark.opencl
 def test_devices_are_listed(device, capsys):
-    found = _json(capsys, "devices", "list")
+    found = json_of(capsys, "devices", "list")
     assert found[0]["id"] == device.id
     assert main(["devices"]) == 0
     assert device.name in capsys.readouterr().out
@@ -155,7 +150,7 @@ def test_devices_are_listed(device, capsys):
 
 @pytest.mark.opencl
 def test_device_check(device, capsys):
-    (report,) = _json(capsys, "devices", "check", "--device", device.id)
+    (report,) = json_of(capsys, "devices", "check", "--device", device.id)
     assert (report["device"], report["passed"]) == (device.id, True)
     outcomes = {item["name"]: item["outcome"] for item in report["checks"]}
     for precision in ("fp32", "fp16"):
@@ -179,14 +174,14 @@ def test_onnx_is_compiled_for_the_device_that_is_named(finished_run, vulkan_devi
     onnx, package = tmp_path / "model.onnx", tmp_path / "model.actpkg"
     assert main(["export", str(finished_run), "--out", str(onnx), "--quiet"]) == 0
     capsys.readouterr()
-    result = _json(capsys, "bench", onnx, "--device", vulkan_device.id, "--preset", "quick", "--runs", "3")
+    result = json_of(capsys, "bench", onnx, "--device", vulkan_device.id, "--preset", "quick", "--runs", "3")
     assert (result["device"], result["fingerprint"]) == (vulkan_device.id, vulkan_device.fingerprint)
     assert result["verified_error"] < 1e-3
     assert main(["compile", str(onnx), "--target", "host-vulkan", "--out", str(package), "--quiet"]) == 0
     capsys.readouterr()
     assert read_package(package).backend == "vulkan"
     assert (
-        _json(capsys, "bench", package, "--preset", "quick", "--runs", "3")["device"] == vulkan_device.id
+        json_of(capsys, "bench", package, "--preset", "quick", "--runs", "3")["device"] == vulkan_device.id
     )  # the first that takes it
 
 
@@ -198,5 +193,5 @@ def test_package_on_a_device_of_another_backend(delivered_run, vulkan_device, ca
 
 @pytest.mark.vulkan
 def test_vulkan_device_check(vulkan_device, capsys):
-    (report,) = _json(capsys, "devices", "check", "--device", vulkan_device.id, "--target", "adreno640-vulkan")
+    (report,) = json_of(capsys, "devices", "check", "--device", vulkan_device.id, "--target", "adreno640-vulkan")
     assert (report["device"], report["passed"]) == (vulkan_device.id, True)

@@ -1,15 +1,10 @@
-import json
-
 import numpy as np
 import pytest
 from act.device.package_format import Buffer, Kernel, Package, Step, write_package
 from act.toolchain.cli import main
 from onnx import TensorProto, helper, numpy_helper
 
-
-def _json(capsys, *arguments):
-    assert main([*arguments, "--json"]) == 0
-    return json.loads(capsys.readouterr().out)
+from .json_output import json_of
 
 
 def _package():
@@ -64,7 +59,7 @@ def _onnx(path):
 def test_package(tmp_path, capsys):
     path = tmp_path / "m.actpkg"
     write_package(path, _package())
-    found = _json(capsys, "inspect", str(path))
+    found = json_of(capsys, "inspect", str(path))
     assert (found["kind"], found["target"], found["batch"], found["precision"]) == ("package", "host-opencl", 1, "fp32")
     assert found["modelled_kernels_ms"] == pytest.approx(0.0125)
     assert found["steps"][0]["source_operator"] == "layer1.conv"
@@ -86,7 +81,7 @@ def test_damaged_package_is_refused(tmp_path, capsys, damage):
 
 def test_onnx_with_zero_columns(tmp_path, capsys):
     path = _onnx(tmp_path / "m.onnx")
-    found = _json(capsys, "inspect", path)
+    found = json_of(capsys, "inspect", path)
     assert found["layers"] == [{"name": "conv", "operator": "Conv", "weight": [4, 3, 3, 3], "kept_columns": 7}]
     assert found["params"] == 108
     assert found["operators"] == {"Conv": 1}
@@ -96,7 +91,7 @@ def test_onnx_with_zero_columns(tmp_path, capsys):
 
 
 def test_network(capsys):
-    found = _json(capsys, "inspect", "resnet20")
+    found = json_of(capsys, "inspect", "resnet20")
     assert found["input_shape"] == [3, 32, 32]
     assert (found["macs"], found["params"], found["conv_params"]) == (40_551_040, 269_034, 267_696)
     assert found["preprocessing"] is None
@@ -120,7 +115,7 @@ def test_own_network(tmp_path, capsys, monkeypatch):
         "    return nn.Sequential(conv, nn.ReLU(), nn.Flatten(), nn.Linear(8 * 36, num_classes))\n"
     )
     monkeypatch.chdir(tmp_path)
-    found = _json(capsys, "inspect", "my_net_of_test_inspect:build", "--input-shape", "3,8,8", "--classes", "5")
+    found = json_of(capsys, "inspect", "my_net_of_test_inspect:build", "--input-shape", "3,8,8", "--classes", "5")
     assert found["output_shape"] == [5]
     assert found["groups"][0]["name"] == "0"
 

@@ -1,7 +1,6 @@
 """`act tune` on a real local device, and what the other commands then say."""
 
 import contextlib
-import json
 import signal
 import sqlite3
 import subprocess
@@ -15,6 +14,8 @@ from act.device.local import list_local_devices
 from act.device.tuning_records import Trial, TuningRecords
 from act.toolchain.cli import main
 from onnx import TensorProto, helper, numpy_helper
+
+from .json_output import json_of
 
 
 @pytest.fixture(autouse=True)
@@ -64,16 +65,9 @@ def model(tmp_path):
     return path
 
 
-def _json(capsys, *arguments):
-    code = main([*map(str, arguments), "--json"])
-    out, err = capsys.readouterr()
-    assert code == 0, err
-    return json.loads(out)
-
-
 @pytest.mark.opencl
 def test_a_network_is_tuned_and_a_second_time_measures_nothing(model, device, own_database, capsys):
-    found = _json(capsys, "tune", model, "--device", device.id, "--trials", "3")
+    found = json_of(capsys, "tune", model, "--device", device.id, "--trials", "3")
     assert (found["target"], found["precision"], found["fingerprint"]) == ("host-opencl", "fp32", device.fingerprint)
     assert found["database"] == str(own_database)
     assert {tuple(kernel["names"]) for kernel in found["kernels"]} == {("first", "second"), ("classes",)}
@@ -110,18 +104,18 @@ def test_a_tuned_kernel_is_used_and_said_by_the_commands_that_compile(model, dev
     with TuningRecords() as records:
         records.put("host-opencl fp32", conv.text, device.fingerprint, trial, device="opencl:7")
     why = "tuned on opencl:7: 2.0 us against 3.0 us by the rule"
-    told = _json(capsys, "compile", model, "--target", "host-opencl")
+    told = json_of(capsys, "compile", model, "--target", "host-opencl")
     steps = {step["source_operator"]: step for step in told["steps"]}
     assert steps["first"]["tile_reason"] == steps["second"]["tile_reason"] == why
     assert steps["first"]["tile"] == "2 filters × 4 pixels, 8 work-items"
     assert steps["classes"]["tile_reason"] == "by the rule"
     assert main(["inspect", str(package)]) == 0
     assert "tuned on opencl:7: 2.0 us" in " ".join(capsys.readouterr().out.split())
-    shown = _json(capsys, "inspect", package)
+    shown = json_of(capsys, "inspect", package)
     assert [step["tile_reason"] for step in shown["steps"]].count(why) == 2
     assert "act.kernels" not in shown["metadata"]
-    assert _json(capsys, "bench", package, "--runs", "3", "--device", device.id)["verified_error"] < 1e-4
-    phone = _json(capsys, "compile", model, "--target", "adreno640")
+    assert json_of(capsys, "bench", package, "--runs", "3", "--device", device.id)["verified_error"] < 1e-4
+    phone = json_of(capsys, "compile", model, "--target", "adreno640")
     assert not any("tuned" in step["tile_reason"] for step in phone["steps"])
     assert get_target("host-opencl").name == told["target"]
 
@@ -159,7 +153,7 @@ def test_a_package_is_tuned_by_what_it_says_of_its_layers(model, device, tmp_pat
     package = tmp_path / "model.actpkg"
     assert main(["compile", str(model), "--target", "host-opencl", "--out", str(package), "--quiet"]) == 0
     capsys.readouterr()
-    found = _json(capsys, "tune", package, "--trials", "1", "--kernel", "cl*")
+    found = json_of(capsys, "tune", package, "--trials", "1", "--kernel", "cl*")
     assert [kernel["names"] for kernel in found["kernels"]] == [["classes"]]
     assert found["device"] == device.id
 
