@@ -73,6 +73,7 @@ def row_of(device: Device, name: str, network: str, folder: Path, args: argparse
         "p50_ms": statistics.median(p50s),
         "p50s_ms": p50s,
         "spread_percent": 100 * (max(p50s) / min(p50s) - 1),
+        "from_median_percent": 100 * max(abs(p50 / statistics.median(p50s) - 1) for p50 in p50s),
         "flagged": sum(bool(stats.flags) for _, stats in found),
         "flags": [stats.flags for _, stats in found],
         "drifts": [stats.drift for _, stats in found],
@@ -88,7 +89,14 @@ def row_of(device: Device, name: str, network: str, folder: Path, args: argparse
 def timed(package: Path, device: Device) -> tuple[float, LatencyStats]:
     """Seconds beyond warm-up and samples, and the measurement."""
     preset, start = PRESETS["standard"], time.perf_counter()
-    stats = measure(package, device, runs=preset.runs, warmup=preset.warmup, max_seconds=preset.max_seconds)
+    stats = measure(
+        package,
+        device,
+        runs=preset.runs,
+        warmup=preset.warmup,
+        min_seconds=preset.min_seconds,
+        max_seconds=preset.max_seconds,
+    )
     return time.perf_counter() - start - stats.timed_s, stats
 
 

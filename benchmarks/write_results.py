@@ -385,7 +385,8 @@ def _overhead() -> str:
             row["device"],
             row["network"],
             f"{row['p50_ms']:.3g}",
-            f"{row['spread_percent']:.1f}",
+            f"{row['from_median_percent']:.1f}",
+            _furthest([p50 for p50, flags in zip(row["p50s_ms"], row["flags"], strict=True) if not flags]),
             f"{row['flagged']} of {row['repeats']}",
             f"{row['overhead_s']:.2f} ({row['overhead_most_s']:.2f})",
             f"{row['first_overhead_s']:.2f}",
@@ -394,14 +395,32 @@ def _overhead() -> str:
         for row in found["rows"]
     ]
     note = (
-        "One package measured again and again: the medians' spread, and what a measurement takes beyond warm-up and "
-        f"samples (building kernels, verifying, the reference before and after, adb); {_hardware(found)}. The phone is "
-        "an emulated one on the same machine, behind the real adb. Under load a process counts on every processor."
+        "One package measured again and again: how far the furthest of the medians lies from the middle one, of all "
+        "and of those that nothing disturbed; and what a measurement takes beyond warm-up and samples (building "
+        "kernels, verifying, the reference before and after, adb). The phone is an emulated one on the same machine, "
+        f"behind the real adb. Under load a process counts on every processor. {_hardware(found)}."
     )
     headings = (
-        *("device", "network", "p50 ms", "spread %", "flagged", "overhead s (most)", "the first", "flagged under load"),
+        *(
+            "device",
+            "network",
+            "p50 ms",
+            "± %",
+            "not flagged, ± %",
+            "flagged",
+            "overhead s (most)",
+            "the first",
+            "flagged under load",
+        ),
     )
     return _section("Measuring", note, headings, rows)
+
+
+def _furthest(medians: list[float]) -> str:
+    """The largest distance to the middle one, in percent of it."""
+    if not medians:
+        return "–"
+    return f"{100 * max(abs(median / statistics.median(medians) - 1) for median in medians):.1f}"
 
 
 def _tuning() -> str:

@@ -27,7 +27,7 @@ _CPU_RUNS = 100
 _CPU_SECONDS = 5.0
 _PRESETS = """presets (the figure to report is the median, with mlperf the 90th percentile):
   quick     30 runs or 2 s
-  standard  100 runs or 10 s; repeated once, after a pause, where something disturbed it
+  standard  at least 100 runs and 2 s, at most 10 s; repeated once, after a pause, where something disturbed it
   mlperf    at least 1,024 runs and 60 s, as MLPerf Mobile asks for; repeated likewise"""
 _ADVICE = {
     "noisy": "close what else runs there, and measure again",
@@ -53,7 +53,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--preset", choices=("quick", "standard", "mlperf"), default="standard", help="how thorough (default: standard)"
     )
-    parser.add_argument("--runs", type=positive, metavar="N", help="timed runs, in place of the preset's")
+    parser.add_argument(
+        "--runs", type=positive, metavar="N", help="timed runs, in place of the preset's runs and seconds"
+    )
     parser.add_argument("--warmup", type=natural, metavar="N", help="runs before them, in place of the preset's")
     add_json(parser)
     parser.epilog = (
@@ -107,8 +109,11 @@ def _measure(args: argparse.Namespace, package: Path, device: "Device", progress
     from ...device.package_format import read_package
     from ...device.reference import reference_name
 
-    asked = {name: value for name, value in (("runs", args.runs), ("warmup", args.warmup)) if value is not None}
-    preset = replace(PRESETS[args.preset], **asked)
+    preset = PRESETS[args.preset]
+    if args.runs is not None:
+        preset = replace(preset, runs=args.runs, min_seconds=0.0)
+    if args.warmup is not None:
+        preset = replace(preset, warmup=args.warmup)
     backend = read_package(package).backend
 
     def waited(seconds: float) -> None:
