@@ -54,6 +54,9 @@ def print_summary(report: Mapping[str, Any]) -> None:
         out.print(Text("constraint met" if met else "constraint NOT met", style="green" if met else "bold red"))
         for line in constraint_rows(parsed.constraint):
             out.print(Text(f"  {line}"), soft_wrap=True)
+    for latency in parsed.result.latency:
+        if latency.flags:
+            out.print(Text(f"latency {latency.label} was disturbed: {latency.disturbance}"), soft_wrap=True)
     measured = [item for item in parsed.predictions if item.relative_error is not None]
     if measured:
         last = measured[-1]

@@ -268,8 +268,9 @@ def _latency_figure(entry: Latency) -> str:
         facts.append(f"{slower} slower runs, up to {milliseconds_text(max(entry.samples_ms))}, in the last bar")
     caption = " · ".join(facts)
     state = f"<figcaption>device state: {_e(_flat(entry.state))}</figcaption>" if entry.state else ""
+    disturbed = f"<figcaption>disturbed: {_e(entry.disturbance)}</figcaption>" if entry.flags else ""
     chart = histogram(entry.samples_ms, entry.p50, entry.p90)
-    return f"<figure>{chart}<figcaption>{_e(caption)}</figcaption>{state}</figure>"
+    return f"<figure>{chart}<figcaption>{_e(caption)}</figcaption>{disturbed}{state}</figure>"
 
 
 def _predictions(report: Report) -> str:

@@ -25,7 +25,7 @@ class _Record(BaseModel):
 
 
 class Latency(_Record):
-    """One latency; figures of different kinds or devices are never compared."""
+    """One latency; figures of different kinds or devices are never compared. `flags`: what disturbed it, and how."""
 
     kind: str
     target: str | None = None
@@ -37,12 +37,18 @@ class Latency(_Record):
     samples_ms: tuple[float, ...] = ()
     batch: int = 1
     precision: str = "fp32"
+    flags: dict[str, str] = {}
     state: Any = None
 
     @property
     def place(self) -> tuple[str, str, int, str]:
         """What must agree before two latencies are compared."""
         return self.kind, self.device or self.target or "", self.batch, self.precision
+
+    @property
+    def disturbance(self) -> str:
+        """The flags as one line; empty where nothing disturbed the measurement."""
+        return "; ".join(f"{flag}: {reason}" for flag, reason in self.flags.items())
 
     @property
     def label(self) -> str:

@@ -135,6 +135,20 @@ def test_missing_measured_latency_and_kernel_times(report, tmp_path):
     assert "Measured latency" not in text and "measured on" not in text
 
 
+def test_a_disturbed_measurement_says_so(report, tmp_path, capsys):
+    assert "disturbed" not in write_report(tmp_path, report).read_text()
+    report["result"]["latency"][1]["flags"] = {"noisy": "others kept 1.5 processors busy", "short": "<3 s>"}
+    assert (
+        "disturbed: noisy: others kept 1.5 processors busy; short: &lt;3 s&gt;"
+        in write_report(tmp_path, report).read_text()
+    )
+    print_summary(report)
+    told = (
+        "latency measured, opencl:0, batch 1, fp32 was disturbed: noisy: others kept 1.5 processors busy; short: <3 s>"
+    )
+    assert told in capsys.readouterr().out
+
+
 def test_missed_constraint(report, tmp_path, capsys):
     report["constraint"] = {"asked": {"macs_x": 8.0}, "reached": {"macs_x": 6.29}, "met": False}
     assert "Constraint not met" in write_report(tmp_path, report).read_text()
