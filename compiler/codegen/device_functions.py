@@ -112,7 +112,7 @@ def lower_function(func: tirx.PrimFunc, target: Target, *, name: str) -> tuple[D
     try:
         pipeline, _, finalize = importlib.import_module("tvm.tirx.compilation_pipeline").get_tir_pipeline("s_tir")
         split = importlib.import_module("tvm.tirx.build").split_host_device_mods
-        with tvm_target:
+        with tvm_target, _index_passes(target):
             lowered = pipeline(_index_type(tvm.IRModule({name: func}), target))
         _, devices = split(lowered)
         found = []
@@ -137,6 +137,11 @@ def _index_type(module: tvm.IRModule, target: Target) -> tvm.IRModule:
     No buffer has 2^31 elements (`Target.max_buffer_bytes`).
     """
     return module if target.has_long_addresses else tirx.transform.ForceNarrowIndexToInt32()(module)
+
+
+def _index_passes(target: Target) -> tvm.transform.PassContext:
+    """Keeps TVM from narrowing some indices again where addresses are long: a CPU would widen each one by itself."""
+    return tvm.transform.PassContext(disabled_pass=["tirx.NarrowDataType"] if target.has_long_addresses else [])
 
 
 def _order(function: DeviceFunction) -> tuple[int, str]:

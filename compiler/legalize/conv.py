@@ -23,7 +23,7 @@ from .context import FLOAT_BYTES, LegalizeContext, call_te, default_legalization
 
 __all__ = ["legalize_conv"]
 
-# Parts of a layer that is split have a multiple of every tile's filters, so that none is padded.
+# Parts of a layer that is split have whole texels and, on a GPU, whole tiles, so that none is padded.
 WHOLE_TILES = 16
 
 

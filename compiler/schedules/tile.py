@@ -63,7 +63,8 @@ class TileRule:
 
 # On a CPU a narrow vector costs as much as a wide one; on a GPU each lane counts.
 _GPU = TileRule(pixels=4, filters=8, sums=32, enough=768, work_items=64, vector_cost=1)
-_CPU = TileRule(pixels=8, filters=16, sums=128, enough=4, work_items=16, vector_cost=64)
+# AVX2 has 16 registers: 13 hold sums, so that pixels and a weight fit beside them. Small groups share out evenly.
+_CPU = TileRule(pixels=8, filters=13, sums=104, enough=4, work_items=4, vector_cost=64)
 _CPU_LANES = TileRule(pixels=8, filters=64, sums=256, enough=16, work_items=32, vector_cost=64)
 
 

@@ -24,7 +24,7 @@ __all__ = ["Space"]
 # Of both kinds of device: sums of a work-item that registers hold, filters and pixels of it at most.
 _GPU_LIMITS: Final = (64, 32, 8)
 _CPU_LIMITS: Final = (512, 64, 8)
-FILTERS: Final = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64)
+FILTERS: Final = (1, 2, 3, 4, 6, 8, 12, 13, 16, 24, 32, 48, 64)
 PIXELS: Final = (1, 2, 4, 8)  # PoCL 3.0 does not come to an end with vectors of 16
 WORK_ITEMS: Final = (1, 4, 8, 16, 32, 64, 128, 256)
 MOST_PADDED: Final = 1.5  # times the layer's own filters and pixels

@@ -5,7 +5,7 @@ from act.compiler.errors import CompileError
 from act.compiler.memory.layout import Layout
 from act.compiler.schedules.generic import schedule_generic
 from act.compiler.targets import get_target
-from tvm import s_tir, te
+from tvm import s_tir, te, tirx
 
 HOST, PHONE = (get_target(name) for name in ("host-opencl", "adreno640"))
 
@@ -47,6 +47,14 @@ def test_phones_get_no_64_bit_addresses():
     y = te.compute((8, 100), lambda i, j: x[i, table[j]], name="y")
     (kernel,) = built(te.create_prim_func([x, table, y]), [None] * 3, PHONE).kernels
     assert "long" not in kernel.source
+
+
+def test_a_local_opencl_device_gets_64_bit_addresses_that_are_never_widened_in_a_loop():
+    x = te.placeholder((64, 100), "float32", name="x")
+    k = te.reduce_axis((tirx.IntImm("int64", 0), tirx.IntImm("int64", 64)), name="k")
+    y = te.compute((tirx.IntImm("int64", 100),), lambda j: te.sum(x[k, j], axis=k), name="y")
+    (kernel,) = built(te.create_prim_func([x, y], index_dtype_override="int64"), [None, None]).kernels
+    assert "for (long" in kernel.source and "for (int" not in kernel.source
 
 
 def test_kernels_of_one_function_come_in_order_with_their_temporaries():

@@ -123,7 +123,7 @@ def test_a_network_compiled_with_tuned_kernels_is_right(records, tmp_path):
     path = save(conv_model(), tmp_path / "m.onnx")
     before = compile_onnx(path, HOST, output=tmp_path / "before.actpkg")
     tasks = tasks_of(read_package(before.path))
-    table = TableDevice(best=2)
+    table = TableDevice(best=16)
     tune_layers(tasks, HOST, table, records, Budget(trials=12))
     tuned = tuned_kernels(records, HOST)
     after = compile_onnx(path, HOST, output=tmp_path / "after.actpkg", tuned=tuned)
