@@ -4,14 +4,18 @@
     python benchmarks/write_results.py
 
 Every method meets the same MACs and trains for the same number of steps. Trains on a part of the training images, so
-that all methods and seeds take hours, not days, on two cores: the differences count, not the accuracies. The run folder
-is continued where it was interrupted; several of these may work in it at a time, each with seeds of its own.
+that all methods and seeds take hours, not days, on two cores: the differences count, not the accuracies. What the
+results already hold is not run again, and each run is written as soon as it is done, so that they may come from several
+sittings; the run folder continues the one that was interrupted. Several of these may work at a time, each with seeds of
+its own.
 """
 
 import argparse
 import json
+import os
 import subprocess
 import sys
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +24,7 @@ METHODS = (
     *("filter", "combined-block", "manual", "random", "one-shot", "raw-norms"),
     *("no-purify", "no-reestimate", "no-distill"),
 )
+KEPT = ("images", "admm_epochs", "retrain_epochs", "final_epochs", "trials", "threads", "macs_x")
 SETTINGS = """effort = "quick"
 threads = {threads}
 [data]
@@ -53,29 +58,42 @@ def main() -> None:
     parser.add_argument("--run", type=Path, required=True, help="keeps the runs")
     parser.add_argument("--out", type=Path, help="default results/ablations-NETWORK.json")
     args = parser.parse_args()
-    found = compared(args)
-    kept = ("images", "admm_epochs", "retrain_epochs", "final_epochs", "trials", "threads", "seeds", "macs_x")
-    results = {
-        "network": args.network,
-        "data": args.data.split(":", 1)[0],
-        **{name: getattr(args, name) for name in kept},
-        "rows": found["rows"],
-        "environment": found["environment"],
-    }
-    print(json.dumps(results, indent=2))
     out = args.out or RESULTS / f"ablations-{args.network}.json"
-    out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(json.dumps(results, indent=2) + "\n")
+    settings = {"network": args.network, "data": args.data.split(":", 1)[0]}
+    settings |= {name: getattr(args, name) for name in KEPT}
+    for seed, method in product(args.seeds, ("act", *args.methods)):
+        known = rows_of(out, settings)
+        if (method, seed) in known:
+            continue
+        found = compared(args, method, seed)
+        new = {(row["method"], row["seed"]): row for row in found["rows"]}  # `act` is among them: all train as long
+        print(json.dumps(new[method, seed]), flush=True)
+        rows = rows_of(out, settings) | new  # another of these may have written meanwhile
+        results = {**settings, "rows": list(rows.values()), "environment": found["environment"]}
+        out.parent.mkdir(parents=True, exist_ok=True)
+        fresh = out.with_name(f".{out.name}.{os.getpid()}")
+        fresh.write_text(json.dumps(results, indent=2) + "\n")
+        fresh.replace(out)
 
 
-def compared(args: argparse.Namespace) -> dict[str, Any]:
+def rows_of(out: Path, settings: dict[str, Any]) -> dict[tuple[str, int], dict[str, Any]]:
+    """Runs that the results hold, by method and seed; those of other settings are refused."""
+    if not out.exists():
+        return {}
+    found = json.loads(out.read_text())
+    if other := [name for name, value in settings.items() if found[name] != value]:
+        sys.exit(f"{out} holds runs with another {', '.join(other)}: choose another file with --out")
+    return {(row["method"], row["seed"]): row for row in found["rows"] if "problem" not in row}
+
+
+def compared(args: argparse.Namespace, method: str, seed: int) -> dict[str, Any]:
     """Run or continue `act compare`; returns what it prints as JSON."""
     args.run.mkdir(parents=True, exist_ok=True)
     settings = args.run / "settings.toml"
     settings.write_text(SETTINGS.format(**vars(args)))
     command = [sys.executable, "-m", "act.toolchain", "compare", args.network, "--weights", str(args.weights)]
     command += ["--data", args.data, "--macs-x", str(args.macs_x), "--config", str(settings), "--json"]
-    command += ["--seeds", *map(str, args.seeds), "--out", str(args.run), "--methods", *args.methods]
+    command += ["--seeds", str(seed), "--out", str(args.run), "--methods", method]
     done = subprocess.run(command, stdout=subprocess.PIPE, check=False)
     if done.returncode or not done.stdout:
         sys.exit(done.returncode or 1)

@@ -104,9 +104,11 @@ def _ablations() -> str:
     for path in sorted(RESULTS.glob("ablations-*.json")):
         found = _read(path)
         of = {(row["method"], row["seed"]): row for row in found["rows"] if "problem" not in row}
-        rows = []
-        for method in dict.fromkeys(row["method"] for row in found["rows"]):
-            own = [of[method, seed] for seed in found["seeds"] if (method, seed) in of]
+        rows, seeds = [], sorted({seed for _, seed in of})
+        for method in dict.fromkeys(method for method, _ in of):
+            own = [of[method, seed] for seed in seeds if (method, seed) in of and ("act", seed) in of]
+            if not own:
+                continue
             changes = [row["accuracy_top1"] - of["act", row["seed"]]["accuracy_top1"] for row in own]
             rows.append(
                 (
@@ -120,7 +122,7 @@ def _ablations() -> str:
             )
         note = (
             f"{found['network']} on {found['images']:,} training images of {found['data']}, {found['macs_x']:g}× fewer "
-            f"MACs, {found['trials']} trials a round, seeds {', '.join(map(str, found['seeds']))}: test accuracy, and "
+            f"MACs, {found['trials']} trials a round, seeds {', '.join(map(str, seeds))}: test accuracy, and "
             "the mean difference from `act` with the same seed (least … most). So few images and epochs are for the "
             f"comparison, not for accuracy; {_hardware(found)}."
         )
