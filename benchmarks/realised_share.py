@@ -5,8 +5,8 @@
 
 The plans are kept in `plans.json`: one share of filters, and for combined plans one of columns, for all layers alike.
 Weights are random, which time does not depend on; every package is verified before it is timed. Dense and compact runs
-alternate, and the realised share is the median of their speed ratios over the ratio of MACs. `--make-plans` writes the
-plans that are missing.
+alternate, and the realised share is the median of their speed ratios over the ratio of MACs. What onnxruntime takes on
+the processor for the same two ONNX files stands beside them. `--make-plans` writes the plans that are missing.
 """
 
 import argparse
@@ -20,11 +20,13 @@ import torch
 from act.compiler.compile import compile_onnx
 from act.compiler.targets import get_target
 from act.device.devices import Device, TimingOptions, open_device
+from act.device.package_format import read_package
 from act.models.registry import create_model, default_arguments
 from act.toolchain.capture import CapturedNetwork, capture
 from act.toolchain.compaction import compact
 from act.toolchain.cost import count_macs
 from act.toolchain.coupling import find_coupling
+from act.toolchain.cpu_latency import cpu_latency
 from act.toolchain.environment import describe_environment
 from act.toolchain.export import export_onnx
 from act.toolchain.folding import plain_weights
@@ -41,6 +43,7 @@ NETWORKS = {
     for name in ("vgg16", "resnet18", "resnet50", "mobilenet_v2")
 }
 KINDS = ("filter", "combined")
+CPU_SECONDS = 5.0
 # Speed ratio over FLOPs ratio on an Adreno 640, from the rows of AutoCompress (arXiv:1907.03141) next to the rate.
 PAPER = {("filter", 4): 0.98, ("filter", 14): 0.59, ("combined", 8): 0.60, ("combined", 14): 0.64}
 ASKED = {("filter", 4): 0.95, ("filter", 8): 0.8, ("filter", 14): 0.8, **{("combined", x): 0.8 for x in (4, 8, 14)}}
@@ -70,14 +73,15 @@ def main() -> None:
         for name in args.networks or NETWORKS:
             dense = network_of(name)
             space = space_of(dense, "combined")
-            package = packaged(dense, Path(folder) / f"{name}.actpkg", args.device)
+            package, dense_cpu_ms = packaged(dense, Path(folder) / f"{name}.actpkg", args)
             for kind in args.kinds:
                 for rate in args.rates:
                     action = action_of(space, plans[name][f"{kind} {rate}x"])
                     small = compact(dense, find_coupling(dense), space.plan(action))
-                    other = packaged(small, Path(folder) / f"{name}-{kind}-{rate}.actpkg", args.device)
+                    other, cpu_ms = packaged(small, Path(folder) / f"{name}-{kind}-{rate}.actpkg", args)
                     row = {"network": name, "kind": kind, "rate": rate, "macs_x": count_macs(dense) / count_macs(small)}
                     row |= {"asked": ASKED[kind, rate], "paper": PAPER.get((kind, rate))}
+                    row |= {"onnxruntime_dense_ms": dense_cpu_ms, "onnxruntime_compact_ms": cpu_ms}
                     rows.append(row | compared(device, package, other, row["macs_x"], args))
                     print(line(rows[-1]), flush=True)
                     write(args.out, device, rows)
@@ -129,13 +133,14 @@ def make_plans(names: list[str], rates: list[int]) -> None:
                 PLANS.write_text(json.dumps(plans, indent=1) + "\n")
 
 
-def packaged(network: CapturedNetwork, path: Path, device: str) -> Path:
-    """The network's package for the device's kind."""
+def packaged(network: CapturedNetwork, path: Path, args: argparse.Namespace) -> tuple[Path, float]:
+    """The network's package for the device's kind, and milliseconds of its ONNX file in onnxruntime."""
     onnx = path.with_suffix(".onnx")
     export_onnx(network, onnx, preprocessing=None)
-    compile_onnx(onnx, get_target(f"host-{device.partition(':')[0]}"), output=path)
+    compile_onnx(onnx, get_target(f"host-{args.device.partition(':')[0]}"), output=path)
+    latency = cpu_latency(onnx, read_package(path), runs=args.repeats * args.runs, max_seconds=CPU_SECONDS)
     onnx.unlink()
-    return path
+    return path, latency.p50
 
 
 def compared(device: Device, dense: Path, small: Path, macs_x: float, args: argparse.Namespace) -> dict[str, Any]:
@@ -161,7 +166,8 @@ def line(row: dict[str, Any]) -> str:
     times = f"{row['dense_ms']:8.2f} -> {row['compact_ms']:7.2f} ms"
     ratios = f"{row['macs_x']:5.2f}x MACs {row['speed_x']:5.2f}x faster"
     share = f"share {row['share']:.2f} (asked {row['asked']}{paper})"
-    return f"{row['network']:22s} {row['kind']:9s}{times}  {ratios}  {share}"
+    cpu = f"onnxruntime {row['onnxruntime_dense_ms']:.2f} -> {row['onnxruntime_compact_ms']:.2f} ms"
+    return f"{row['network']:22s} {row['kind']:9s}{times}  {ratios}  {share}; {cpu}"
 
 
 def write(out: Path | None, device: Device, rows: list[dict[str, Any]]) -> None:

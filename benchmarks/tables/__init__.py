@@ -1,0 +1,1 @@
+"""The tables of RESULTS.md, by what they are about."""
