@@ -6,7 +6,8 @@
 The plans are kept in `plans.json`: one share of filters, and for combined plans one of columns, for all layers alike.
 Weights are random, which time does not depend on; every package is verified before it is timed. Dense and compact runs
 alternate, and the realised share is the median of their speed ratios over the ratio of MACs. What onnxruntime takes on
-the processor for the same two ONNX files stands beside them. `--make-plans` writes the plans that are missing.
+the processor for the same two ONNX files stands beside them, and the share of the kernels alone, without what lies
+between them. `--make-plans` writes the plans that are missing.
 """
 
 import argparse
@@ -145,17 +146,19 @@ def packaged(network: CapturedNetwork, path: Path, args: argparse.Namespace) -> 
 
 def compared(device: Device, dense: Path, small: Path, macs_x: float, args: argparse.Namespace) -> dict[str, Any]:
     """Milliseconds of both, by turns, and what they come to."""
-    options = TimingOptions(runs=args.runs, warmup=3, warmup_ms=50.0, bursts=0, profile_runs=0)
-    pairs = []
+    options = TimingOptions(runs=args.runs, warmup=3, warmup_ms=50.0, bursts=0, profile_runs=5)
+    pairs, kernels = [], []
     for _ in range(args.repeats):
         times = [device.time(package, options) for package in (dense, small)]
         pairs.append([statistics.median(time.single_ms) for time in times])
+        kernels.append([sum(time.step_us) for time in times])
     speed = statistics.median(before / after for before, after in pairs)
     return {
         "dense_ms": statistics.median(before for before, _ in pairs),
         "compact_ms": statistics.median(after for _, after in pairs),
         "speed_x": speed,
         "share": speed / macs_x,
+        "kernels_share": statistics.median(before / after for before, after in kernels) / macs_x,
         "pairs_ms": pairs,
     }
 
@@ -165,7 +168,7 @@ def line(row: dict[str, Any]) -> str:
     paper = f", paper {row['paper']:.2f}" if row["paper"] else ""
     times = f"{row['dense_ms']:8.2f} -> {row['compact_ms']:7.2f} ms"
     ratios = f"{row['macs_x']:5.2f}x MACs {row['speed_x']:5.2f}x faster"
-    share = f"share {row['share']:.2f} (asked {row['asked']}{paper})"
+    share = f"share {row['share']:.2f} (asked {row['asked']}{paper}), of kernels alone {row['kernels_share']:.2f}"
     cpu = f"onnxruntime {row['onnxruntime_dense_ms']:.2f} -> {row['onnxruntime_compact_ms']:.2f} ms"
     return f"{row['network']:22s} {row['kind']:9s}{times}  {ratios}  {share}; {cpu}"
 

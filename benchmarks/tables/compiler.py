@@ -77,6 +77,7 @@ def shares() -> str:
                 f"{row['compact_ms']:.1f}",
                 f"{row['speed_x']:.2f}×",
                 f"{row['share']:.2f}",
+                f"{row['kernels_share']:.2f}",
                 f"{row['asked']:.2f}",
                 f"{row['paper']:.2f}" if row["paper"] else "–",
                 f"{row['onnxruntime_dense_ms']:.1f} → {row['onnxruntime_compact_ms']:.1f}",
@@ -85,8 +86,8 @@ def shares() -> str:
         ]
         note = (
             f"{found['device']['id']}, {found['device']['name']}; {hardware(found)}. The share is the ratio of speed "
-            "over that of MACs, dense and compact by turns; the paper's are of an Adreno 640. onnxruntime runs the "
-            "same two files on all cores of the processor."
+            "over that of MACs, dense and compact by turns, of whole inferences and of the kernels alone; the paper's "
+            "are of an Adreno 640. onnxruntime runs the same two files on all cores of the processor."
         )
         headings = (
             "network",
