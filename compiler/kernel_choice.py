@@ -15,7 +15,7 @@ from typing import Any, Final, TypeAlias
 from .latency_model import LOWERINGS, Lowering, has_blocks, kernel_cost, lowering_costs
 from .layer_shape import LayerShape
 from .schedules.linear import LinearTile, choose_linear_tile
-from .schedules.tile import Tile, choose_tile, depthwise_tile, is_gpu
+from .schedules.tile import Tile, choose_tile, depthwise_tile, is_gpu, narrow_tile
 from .select import Choice, choose_lowering
 from .targets import Target
 
@@ -47,7 +47,8 @@ class KernelChoice:
         if isinstance(tile, LinearTile):
             whose = "work-group" if tile.block > tile.vectors * tile.lanes else "work-item"
             return f"{tile.vectors} × {tile.lanes} features, {tile.work_items} work-items, weights by {whose}"
-        extras = {f"{self.form} table": self.form != "dense", "written out": tile.whole_rows, "texels": tile.texels}
+        extras = {"vectors of filters": tile.along_filters, f"{self.form} table": self.form != "dense"}
+        extras |= {"written out": tile.whole_rows, "texels": tile.texels}
         sizes = [f"{tile.filters} filters × {tile.pixels} pixels", f"{tile.work_items} work-items"]
         return ", ".join([*sizes, *(text for text, true in extras.items() if true)])
 
@@ -131,6 +132,8 @@ def _rule(shape: LayerShape, batch: int, target: Target, lowering: Lowering) -> 
     depthwise = shape.kind == "depthwise"  # shares no input in any case, so its tiles may cross groups
     tile = choose_tile(shape.c_out, shape.output_hw, batch, target, groups=1 if depthwise else shape.groups)
     tile = depthwise_tile(tile, target) if depthwise else tile
+    if shape.groups == 1:
+        tile = narrow_tile(shape.c_out, shape.output_hw, target) or tile
     form = lowering
     if lowering == "dense" and shape.kind == "conv" and shape.kernel != (1, 1) and not is_gpu(target):
         form = "block" if has_blocks(shape, target) else "column"  # on a CPU a table is faster than three loops

@@ -30,7 +30,7 @@ def opencl_kernel(function: DeviceFunction, target: Target) -> DeviceKernel:
     source = declare_images(without_extension(module.inspect_source()), function.images)
     return DeviceKernel(
         name=function.name,
-        source=tidy_vectors(source, loads=not target.has_long_addresses),
+        source=tidy_vectors(source, calls=not target.has_long_addresses),
         global_size=(x * gx, y * gy, z * gz),
         local_size=function.local_size,
         arguments=function.arguments,

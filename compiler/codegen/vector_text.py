@@ -6,7 +6,13 @@ through a vector of indices. OpenCL's vector loads need no alignment, so:
     (float8)(e, e, …)                                          =>  (float8)(e)
     int8 v = (int8)((b)+(1*0), (b)+(1*1), …);  … (float8)(p[v.s0],p[v.s1],…)   =>  int v = b;  … vload8(0, p + v)
 
-Text that has neither form is returned as it is.
+Where vector loads and stores are slow calls (PoCL), they become assignments through pointers to a vector type without
+alignment:
+
+    vload8(0, p + v)            =>  (*(__global const act_float8 *)(p + v))
+    vstore8(e, 0, p + v);       =>  *(__global act_float8 *)(p + v) = e;
+
+Text that has none of these forms is returned as it is.
 """
 
 from __future__ import annotations
@@ -17,19 +23,43 @@ __all__ = ["tidy_vectors"]
 
 _CONSTRUCTOR = re.compile(r"\(float([248])\)\(")
 _INDEX = re.compile(r"(?P<type>int|long)(?P<lanes>[248]) (?P<name>\w+) = \((?P=type)(?P=lanes)\)\(")
+_CALL = re.compile(r"\bv(?:load|store)(?P<lanes>[248])\(")
+_SPACE = re.compile(r"(?P<space>__global|__local) \w+(?:\*(?: restrict)?)? (?P<name>\w+)")
 _TERM = re.compile(r"\((?P<base>.*)\)\+\((?:\(long\))?1\*\d+\)")
 
 
-def tidy_vectors(source: str, *, loads: bool) -> str:
-    """The same program with broadcasts and, if ``loads``, contiguous loads in their short form."""
-    if not loads:
-        return _collapse_broadcasts(source)
+def tidy_vectors(source: str, *, calls: bool) -> str:
+    """The same program with broadcasts and contiguous loads in their short form; without calls unless ``calls``."""
     source, contiguous = _scalar_indices(source)
     for name, lanes in contiguous.items():
         elements = ",".join(rf"(?P=p)\[{name}\.s{lane:x}\]" for lane in range(1, lanes))
         gather = rf"\(float{lanes}\)\((?P<p>\w+)\[{name}\.s0\],{elements}\)"
         source = re.sub(gather, rf"vload{lanes}(0, \g<p> + {name})", source)
-    return _collapse_broadcasts(source)
+    source = _collapse_broadcasts(source)
+    return source if calls else _without_calls(source)
+
+
+def _without_calls(source: str) -> str:
+    spaces = {match["name"]: match["space"] for match in _SPACE.finditer(source)}
+    widths: set[str] = set()
+
+    def written(text: str) -> str:
+        parts, position = [], 0
+        for match in _CALL.finditer(text):
+            if match.start() < position:
+                continue
+            arguments, end = _arguments(text, match.end())
+            *value, _, pointer = map(written, arguments)
+            space = spaces.get(pointer.split(" ", 1)[0], "__private")
+            place = f"*({space} {'' if value else 'const '}act_float{match['lanes']} *)({pointer})"
+            parts += [text[position : match.start()], f"{place} = {value[0]}" if value else f"({place})"]
+            widths.add(match["lanes"])
+            position = end
+        return "".join([*parts, text[position:]])
+
+    source = written(source)
+    types = [f"typedef float{lanes} act_float{lanes} __attribute__((aligned(4)));\n" for lanes in sorted(widths)]
+    return "".join([*types, source])
 
 
 def _scalar_indices(source: str) -> tuple[str, dict[str, int]]:

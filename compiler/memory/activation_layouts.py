@@ -118,7 +118,7 @@ def _pixels(call: relax.Call, target: Target, tuned: TunedKernels) -> int:
     if not isinstance(weight, tvm.ir.GenericConst):
         return 1
     tile = decide(conv_shape(call, weight.value.numpy()), static_shape(call.args[0])[0], target, tuned).kernel.tile
-    return tile.pixels if isinstance(tile, Tile) else 1
+    return tile.row_pixels if isinstance(tile, Tile) else 1
 
 
 def static_shape(expr: relax.Expr) -> Shape:

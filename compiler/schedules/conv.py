@@ -4,9 +4,10 @@
 
 A work-item holds a register tile of ``t`` filters by a vector of pixels. Per column it loads one vector of the input
 and ``t`` weights that lie side by side, and does ``t`` vector multiply-adds. The input has a halo of zeros (`layout`),
-so padding needs no comparison. Five forms share this schedule: dense (columns are loops over channel and kernel
-position), column (a table holds each kept column's offset), depthwise (columns are the kernel positions of a channel),
-and those of `channel_conv` and `block_conv`.
+so padding needs no comparison. Where a row is shorter than a CPU's vector, vectors hold filters in place of pixels
+(`Tile.along_filters`). Five forms share this schedule: dense (columns are loops over channel and kernel position),
+column (a table holds each kept column's offset), depthwise (columns are the kernel positions of a channel), and those
+of `channel_conv` and `block_conv`.
 In a grouped convolution all filters of a tile are of one group, and columns are counted from its first channel.
 Rows are rounded up to whole vectors: what is computed beyond a row's end is dropped when the tile is stored.
 """
@@ -25,7 +26,7 @@ from tvm.s_tir.schedule import LoopRV, SBlockRV, ScheduleError
 from ..images import IMAGE_ATTRIBUTE, TEXEL_VALUES
 from ..layer_shape import LayerShape
 from .epilogue import inline_epilogue
-from .tile import Tile, largest_divisor, work_group
+from .tile import FILTER_LANES, Tile, largest_divisor, work_group
 from .whole_rows import fill_rows
 
 __all__ = ["ConvTask", "column_conv", "column_offsets", "crop", "dense_conv", "pack_weight", "schedule_conv"]
@@ -50,7 +51,7 @@ class ConvTask:
     @property
     def padded_width(self) -> int:
         """Output width rounded up to whole vectors."""
-        return -(-self.shape.output_hw[1] // self.tile.pixels) * self.tile.pixels
+        return -(-self.shape.output_hw[1] // self.tile.row_pixels) * self.tile.row_pixels
 
     @property
     def tiled_shape(self) -> tuple[int, int, int, int]:
@@ -140,6 +141,8 @@ def schedule_conv(sch: s_tir.Schedule, acc: SBlockRV, tile: Tile, *, row: int) -
         tile: Work of a work-item.
         row: Elements from one output row to the next; 0 if nothing may be written behind a row.
     """
+    if tile.along_filters:
+        return _bind_along_filters(sch, acc, tile)
     if not tile.texels:
         return _bind(sch, acc, tile, row)
     weight = sch.get(acc).reads[WEIGHT_OPERAND].source
@@ -184,6 +187,32 @@ def _bind(sch: s_tir.Schedule, acc: SBlockRV, tile: Tile, row: int) -> tirx.Prim
     if width == padded_width:
         return sch.mod["main"]
     return fill_rows(sch.mod["main"], sch.get(out).name_hint, sch.get(out_pixel).loop_var, width)
+
+
+def _bind_along_filters(sch: s_tir.Schedule, acc: SBlockRV, tile: Tile) -> tirx.PrimFunc:
+    """Whole rows of pixels per work-item, each pixel with vectors of filters; results are stored one by one."""
+    out = inline_epilogue(sch, acc)
+    n, f, i, j, *reduction = sch.get_loops(acc)
+    height, width, filters = (int(sch.get(loop).extent) for loop in (i, j, f))
+    _check_output(sch, out, (height, width))
+    rows = tile.pixels // width
+    f_group, f_vector, f_lane = sch.split(f, [filters // tile.filters, tile.filters // FILTER_LANES, FILTER_LANES])
+    i_group, i_item, i_row = sch.split(i, [None, work_group(height // rows, tile.work_items), rows])
+    sch.reorder(n, f_group, i_group, i_item, *reduction, i_row, j, f_vector, f_lane)
+    for loop, axis in ((n, "blockIdx.z"), (f_group, "blockIdx.y"), (i_group, "blockIdx.x"), (i_item, "threadIdx.x")):
+        sch.bind(loop, axis)
+    sch.set_scope(acc, 0, "local")
+    sch.reverse_compute_at(out, i_item, preserve_unit_loops=True)
+    sch.transform_layout(
+        acc, ("write", 0), lambda n, f, i, j: (n, f // FILTER_LANES, i, j, f % FILTER_LANES), pad_value=None
+    )
+    for loop in (i_row, j, f_vector, *sch.get_loops(out)[-3:]):
+        sch.unroll(loop)
+    sch.vectorize(f_lane)
+    sch.decompose_reduction(acc, reduction[0])
+    if tile.whole_rows and len(reduction) > 1:
+        sch.unroll(reduction[-1])
+    return sch.mod["main"]
 
 
 def _read_texels(sch: s_tir.Schedule, acc: SBlockRV, column: LoopRV) -> None:

@@ -8,6 +8,7 @@ from ..images import TEXEL_VALUES
 from ..targets import HostSpec, Target
 
 __all__ = [
+    "FILTER_LANES",
     "Tile",
     "TileRule",
     "choose_tile",
@@ -15,6 +16,7 @@ __all__ = [
     "has_lanes",
     "is_gpu",
     "largest_divisor",
+    "narrow_tile",
     "reads_texels",
     "row_vector",
     "tile_rule",
@@ -22,6 +24,8 @@ __all__ = [
 ]
 
 DEPTHWISE_FILTERS = 4
+FILTER_LANES = 8
+"""Neighbouring filters in a vector, where vectors hold filters."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,10 +34,11 @@ class Tile:
 
     Attributes:
         filters: Output channels per work-item.
-        pixels: Neighbouring pixels of a row per work-item, one vector.
+        pixels: Neighbouring pixels of a row per work-item, one vector; with ``along_filters``, those of whole rows.
         work_items: Work-items per work-group, at most.
         whole_rows: Whether a row of the kernel is written out, so that pixels that its positions share are loaded once.
         texels: Whether weights are read from an image, four filters at a time (OpenCL alone).
+        along_filters: Whether vectors hold `FILTER_LANES` filters of a pixel, in place of pixels of a filter.
     """
 
     filters: int
@@ -41,12 +46,20 @@ class Tile:
     work_items: int
     whole_rows: bool = False
     texels: bool = False
+    along_filters: bool = False
 
     def __post_init__(self) -> None:
         if min(self.filters, self.pixels, self.work_items) < 1:
             raise ValueError(f"every size of a tile must be at least 1, got {self}")
         if self.texels and self.filters % TEXEL_VALUES:
             raise ValueError(f"a texel holds {TEXEL_VALUES} filters, a tile of them whole texels; got {self}")
+        if self.along_filters and self.filters % FILTER_LANES:
+            raise ValueError(f"a vector holds {FILTER_LANES} filters, a tile of them whole vectors; got {self}")
+
+    @property
+    def row_pixels(self) -> int:
+        """Pixels of a row that are computed and stored as one vector."""
+        return 1 if self.along_filters else self.pixels
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,6 +127,20 @@ def choose_tile(filters: int, output_hw: tuple[int, int], batch: int, target: Ta
             break
     texels = reads_texels(target) and tile_filters % TEXEL_VALUES == 0
     return Tile(filters=tile_filters, pixels=pixels, work_items=rule.work_items, texels=texels)
+
+
+def narrow_tile(filters: int, output_hw: tuple[int, int], target: Target) -> Tile | None:
+    """The tile for a map narrower than a vector of a CPU, with vectors along the filters; None where they do not pay.
+
+    The kernel is that of an explicit GEMM whose columns are read in place: 16 filters by four pixels, or 8 by eight
+    where half of the last 16 would be padding.
+    """
+    height, width = output_hw
+    if is_gpu(target) or has_lanes(target) or row_vector(width, _CPU) == _CPU.pixels or filters < FILTER_LANES:
+        return None
+    vectors = 2 if filters % (2 * FILTER_LANES) in (0, *range(FILTER_LANES + 1, 2 * FILTER_LANES)) else 1
+    rows = largest_divisor(height, max(1, FILTER_LANES // vectors // width))
+    return Tile(filters=vectors * FILTER_LANES, pixels=rows * width, work_items=_CPU.work_items, along_filters=True)
 
 
 def depthwise_tile(tile: Tile, target: Target) -> Tile:

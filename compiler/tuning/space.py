@@ -7,6 +7,7 @@ that would start the same work-groups are one.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import product
 from math import inf, log2
 from typing import Final, TypeAlias
@@ -16,7 +17,7 @@ from ..kernel_choice import KernelChoice, decide
 from ..latency_model import Lowering, has_blocks, lowering_costs
 from ..layer_shape import BLOCK_CHANNELS, LayerShape
 from ..schedules.linear import LinearTile
-from ..schedules.tile import Tile, is_gpu, largest_divisor, reads_texels, work_group
+from ..schedules.tile import Tile, is_gpu, largest_divisor, narrow_tile, reads_texels, work_group
 from ..targets import Target
 
 __all__ = ["Space"]
@@ -31,6 +32,8 @@ MOST_PADDED: Final = 1.5  # times the layer's own filters and pixels
 # Of what is written out, and filters of a depthwise tile, which share no pixel: more takes a device's compiler long.
 MOST_STATEMENTS: Final = 96
 MOST_DEPTHWISE: Final = 16
+# Sums of a tile with vectors of filters: each is stored by a statement of its own.
+MOST_ALONG_FILTERS: Final = 128
 VECTORS: Final = (1, 2, 3, 4, 6, 8)
 # How a kernel is made, and three sizes: of a work-item's work along two axes, and of a work-group.
 Place: TypeAlias = tuple[str, int, int, int]
@@ -104,6 +107,23 @@ def _conv(shape: LayerShape, target: Target) -> Iterator[KernelChoice]:
                     filters=tile_filters, pixels=tile_pixels, work_items=count, whole_rows=whole_rows, texels=texels
                 )
                 yield KernelChoice(lowering=lowering, form=form, tile=tile)
+        yield from _along_filters(shape, target, lowering, form, whole_rows=whole_rows)
+
+
+def _along_filters(
+    shape: LayerShape, target: Target, lowering: Lowering, form: Lowering, *, whole_rows: bool
+) -> Iterator[KernelChoice]:
+    """Vectors of filters by whole rows, where the rule would have them."""
+    rule = narrow_tile(shape.c_out, shape.output_hw, target) if shape.groups == 1 else None
+    if rule is None:
+        return
+    height, width = shape.output_hw
+    for filters, rows in product((8, 16, 24), range(1, height + 1)):
+        sums, padded = filters * rows * width, _rounded(shape.c_out, filters)
+        if height % rows or sums > MOST_ALONG_FILTERS or padded > MOST_PADDED * shape.c_out:
+            continue
+        tile = replace(rule, filters=filters, pixels=rows * width, whole_rows=whole_rows)
+        yield KernelChoice(lowering=lowering, form=form, tile=tile)
 
 
 def _forms(shape: LayerShape, target: Target) -> list[tuple[Lowering, Lowering, bool]]:
@@ -148,6 +168,9 @@ def _launch(choice: KernelChoice, shape: LayerShape) -> Launch:
     if isinstance(tile, LinearTile):
         return form, first, second, items, 1
     tiles = shape.output_hw[0] * -(-shape.output_hw[1] // tile.pixels)
+    if tile.along_filters:
+        tiles = shape.output_hw[0] * shape.output_hw[1] // tile.pixels
+        return form, first, second, work_group(tiles, tile.work_items), 1
     items_x = work_group(tiles, tile.work_items)
     rows = -(-shape.c_out // tile.filters)
     return form, first, second, items_x, largest_divisor(rows, max(1, tile.work_items // items_x))
@@ -165,6 +188,7 @@ def _place(choice: KernelChoice) -> Place:
         shared = tile.block > tile.vectors * tile.lanes
         return ("by work-group" if shared else "by work-item", tile.vectors, tile.lanes, tile.work_items)
     form = f"{choice.lowering} as {choice.form}{' written out' * tile.whole_rows}{' texels' * tile.texels}"
+    form += " by filters" * tile.along_filters
     return (form, tile.filters, tile.pixels, tile.work_items)
 
 

@@ -98,6 +98,42 @@ def test_kernels_compute_what_onnxruntime_does(name, tmp_path):
     assert verified_error(model, tmp_path, target=target) < 1e-5
 
 
+NARROW = {
+    "rows of four": shape(c_in=8, c_out=16, hw=4),
+    "missing filters": shape(c_in=8, c_out=27, hw=4),
+    "one vector of filters": shape(c_in=8, c_out=8, hw=4),
+    "rows of two": shape(c_in=8, c_out=37, hw=2),
+    "rows of three": shape(c_in=8, c_out=17, hw=3),
+    "one pixel": shape(c_in=8, c_out=19, hw=1, kernel=1),
+    "stride": shape(c_in=8, c_out=20, hw=8, stride=2),
+    "columns": shape(c_in=8, c_out=21, hw=4, columns=23),
+    "few channels": shape(c_in=3, c_out=12, hw=4),
+}
+
+
+@pytest.mark.opencl
+@pytest.mark.parametrize("name", NARROW)
+def test_maps_narrower_than_a_vector_get_vectors_of_filters(name, tmp_path):
+    model = onnx.load(write_layer_onnx(NARROW[name], tmp_path / "layer.onnx"))
+    assert verified_error(model, tmp_path, batch=3) < 1e-5
+    assert "vectors of filters" in compile_onnx_layer(NARROW[name], tmp_path, "host-opencl").tile
+
+
+@pytest.mark.opencl
+def test_vectors_of_filters_with_residual_and_half_floats(tmp_path):
+    nodes = [
+        helper.make_node("Conv", ["input", "a", "bias"], ["x"], pads=[1] * 4, strides=[2, 2]),
+        helper.make_node("Relu", ["x"], ["y"]),
+        helper.make_node("Conv", ["y", "b", "bias"], ["z"], pads=[1] * 4),
+        helper.make_node("Add", ["z", "y"], ["s"]),
+        helper.make_node("Clip", ["s", "low", "high"], ["output"]),
+    ]
+    weights = {"a": random(13, 3, 3, 3), "b": random(13, 13, 3, 3), "bias": random(13)}
+    model = model_of(nodes, {**weights, "low": np.float32(0), "high": np.float32(6)})
+    assert verified_error(model, tmp_path, batch=2) < 1e-5
+    assert verified_error(model, tmp_path, precision="fp16") < 2e-2
+
+
 @pytest.mark.parametrize("name", [name for name in CASES if name.partition(",")[0] in LOWERINGS])
 def test_the_lowering_follows_from_the_columns(name, tmp_path):
     step = compile_onnx_layer(CASES[name], tmp_path, "adreno640")

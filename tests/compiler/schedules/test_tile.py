@@ -1,7 +1,7 @@
 from dataclasses import replace
 
 import pytest
-from act.compiler.schedules.tile import Tile, choose_tile, depthwise_tile, largest_divisor, work_group
+from act.compiler.schedules.tile import Tile, choose_tile, depthwise_tile, largest_divisor, narrow_tile, work_group
 from act.compiler.targets import get_target
 
 HOST, PHONE = get_target("host-opencl"), get_target("adreno640")
@@ -30,6 +30,17 @@ def test_filters_are_spread_evenly_over_tiles(filters, target):
 def test_a_vector_is_no_longer_than_it_pays():
     assert choose_tile(8, (1, 1), 1, HOST).pixels == 1
     assert choose_tile(8, (2, 2), 1, PHONE).pixels <= 2
+
+
+def test_a_narrow_map_gets_vectors_of_filters_on_a_cpu_alone():
+    sizes = [(16, (4, 4)), (16, (2, 2)), (16, (1, 1)), (24, (4, 4)), (25, (4, 4)), (40, (3, 3))]
+    tiles = [narrow_tile(filters, hw, HOST) for filters, hw in sizes]
+    assert [(tile.filters, tile.pixels) for tile in tiles] == [(16, 4), (16, 4), (16, 1), (8, 8), (16, 4), (8, 3)]
+    assert all(tile.along_filters and tile.row_pixels == 1 for tile in tiles)
+    assert narrow_tile(16, (8, 8), HOST) is None and narrow_tile(7, (4, 4), HOST) is None
+    assert narrow_tile(16, (4, 4), PHONE) is None and narrow_tile(16, (4, 4), get_target("host-vulkan")) is None
+    with pytest.raises(ValueError, match="whole vectors"):
+        Tile(filters=12, pixels=4, work_items=4, along_filters=True)
 
 
 def test_divisors_and_work_groups():

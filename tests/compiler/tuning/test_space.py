@@ -61,3 +61,13 @@ def test_tiles_keep_to_groups_registers_and_the_targets_work_groups():
 def test_a_choice_of_another_layer_is_no_candidate():
     other = Space(replace(CONV, c_out=7), 1, get_target("host-opencl")).rule
     assert other not in Space(CONV, 1, get_target("host-opencl"))
+
+
+def test_narrow_maps_are_tried_with_vectors_of_filters_and_of_pixels():
+    narrow = replace(CONV, c_out=20, input_hw=(4, 4), output_hw=(4, 4))
+    space = Space(narrow, 1, get_target("host-opencl"))
+    tiles = [c.tile for c in space.candidates if isinstance(c.tile, Tile)]
+    assert space.rule.tile.along_filters
+    assert {(t.filters, t.pixels) for t in tiles if t.along_filters} == {(8, 4), (8, 8), (8, 16), (24, 4)}
+    assert any(not t.along_filters and t.pixels == 4 for t in tiles)
+    assert not any(t.along_filters for c in Space(narrow, 1, get_target("adreno640")).candidates for t in [c.tile])
