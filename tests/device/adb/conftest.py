@@ -4,6 +4,7 @@ import os
 import shutil
 import socket
 import subprocess
+import time
 
 import pytest
 from act.device.adb.client import AdbClient, list_attached
@@ -70,8 +71,14 @@ def reconnect(run_adb):
     """Plug a phone in again (adb does so by itself after a while)."""
 
     def again(phone):
-        run_adb("disconnect", phone.address)
-        run_adb("connect", phone.address)
+        limit = time.monotonic() + 30
+        while time.monotonic() < limit:  # a connection that adb is just giving up may take the new one with it
+            run_adb("disconnect", phone.address)
+            run_adb("connect", phone.address)
+            _, state = run_adb("-s", phone.serial, "get-state")
+            if state.strip() == "device":
+                return
+        raise AssertionError(f"adb does not see {phone.serial} again: {state}")
 
     return again
 
