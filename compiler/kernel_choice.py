@@ -49,7 +49,8 @@ class KernelChoice:
             return f"{tile.vectors} × {tile.lanes} features, {tile.work_items} work-items, weights by {whose}"
         extras = {"vectors of filters": tile.along_filters, f"{self.form} table": self.form != "dense"}
         extras |= {"written out": tile.whole_rows, "texels": tile.texels}
-        sizes = [f"{tile.filters} filters × {tile.pixels} pixels", f"{tile.work_items} work-items"]
+        rows = f" × {tile.rows} rows" if tile.rows > 1 else ""
+        sizes = [f"{tile.filters} filters × {tile.pixels} pixels{rows}", f"{tile.work_items} work-items"]
         return ", ".join([*sizes, *(text for text, true in extras.items() if true)])
 
     def to_dict(self) -> dict[str, Any]:

@@ -134,8 +134,8 @@ class SearchConfig(_Section):
 
     `seconds` takes the place of `trials`: it becomes a number of evaluations once, at the search's start, for each
     round. What a device takes to measure unseen kernels comes on top: it depends on what it has measured before, and a
-    search must not. `order` is what the first action's ratios follow: the chosen cost, or remaining weights (the paper's rule).
-    `reestimate` is whether candidates are judged with batch-norm statistics of their own.
+    search must not. `order` is what the first action's ratios follow: the chosen cost, or remaining weights (the
+    paper's rule). `reestimate` is whether candidates are judged with batch-norm statistics of their own.
     """
 
     strategy: SearchStrategy = "annealing"

@@ -2,12 +2,12 @@
 
     acc[n, f, y, x] = sum over k of w[f / t, k, f % t] * x[pixel of column k],     out = epilogue(crop(acc))
 
-A work-item holds a register tile of ``t`` filters by a vector of pixels. Per column it loads one vector of the input
-and ``t`` weights that lie side by side, and does ``t`` vector multiply-adds. The input has a halo of zeros (`layout`),
-so padding needs no comparison. Where a row is shorter than a CPU's vector, vectors hold filters in place of pixels
-(`Tile.along_filters`). Five forms share this schedule: dense (columns are loops over channel and kernel position),
-column (a table holds each kept column's offset), depthwise (columns are the kernel positions of a channel), and those
-of `channel_conv` and `block_conv`.
+A work-item holds a register tile of ``t`` filters by a vector of pixels, or by one of each of a few rows. Per column
+it loads these vectors of the input and ``t`` weights that lie side by side, and does ``t`` multiply-adds with each. The
+input has a halo of zeros (`layout`), so padding needs no comparison. Where a row is shorter than a CPU's vector,
+vectors hold filters in place of pixels (`Tile.along_filters`). Five forms share this schedule: dense (columns are loops
+over channel and kernel position), column (a table holds each kept column's offset), depthwise (columns are the kernel
+positions of a channel), and those of `channel_conv` and `block_conv`.
 In a grouped convolution all filters of a tile are of one group, and columns are counted from its first channel.
 Rows are rounded up to whole vectors: what is computed beyond a row's end is dropped when the tile is stored.
 """
@@ -155,13 +155,15 @@ def _bind(sch: s_tir.Schedule, acc: SBlockRV, tile: Tile, row: int) -> tirx.Prim
     n, f, i, j, *reduction = sch.get_loops(acc)
     padded_width, filters = int(sch.get(j).extent), int(sch.get(f).extent)
     _check_output(sch, out, (int(sch.get(i).extent), padded_width))
-    tiles = int(sch.get(i).extent) * (padded_width // tile.pixels)
+    tiles = int(sch.get(i).extent) // tile.rows * (padded_width // tile.pixels)
     items_x = work_group(tiles, tile.work_items)
     items_y = largest_divisor(filters // tile.filters, max(1, tile.work_items // items_x))
     f_group, f_item, f_lane = sch.split(f, [None, items_y, tile.filters])
     j_tile, j_lane = sch.split(j, [None, tile.pixels])
+    i, i_row = sch.split(i, [None, tile.rows])
+    sch.reorder(i, j_tile, i_row)
     p_group, p_item = sch.split(sch.fuse(i, j_tile), [None, items_x])
-    sch.reorder(n, f_group, p_group, f_item, p_item, *reduction, f_lane, j_lane)
+    sch.reorder(n, f_group, p_group, f_item, p_item, *reduction, f_lane, i_row, j_lane)
     for loop, axis in ((n, "blockIdx.z"), (f_group, "blockIdx.y"), (p_group, "blockIdx.x")):
         sch.bind(loop, axis)
     sch.bind(f_item, "threadIdx.y")
@@ -170,10 +172,10 @@ def _bind(sch: s_tir.Schedule, acc: SBlockRV, tile: Tile, row: int) -> tirx.Prim
         _read_texels(sch, acc, reduction[-1])
     sch.set_scope(acc, 0, "local")
     sch.reverse_compute_at(out, p_item, preserve_unit_loops=True)
-    *_, out_filter, _, out_pixel = sch.get_loops(out)
+    *_, out_filter, out_row, out_pixel = sch.get_loops(out)
     sch.vectorize(j_lane)
-    sch.unroll(f_lane)
-    sch.unroll(out_filter)
+    for loop in (f_lane, i_row, out_filter, out_row):
+        sch.unroll(loop)
     sch.decompose_reduction(acc, reduction[0])
     if tile.whole_rows and len(reduction) > 1:
         sch.unroll(reduction[-1])

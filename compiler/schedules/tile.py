@@ -36,6 +36,7 @@ class Tile:
         filters: Output channels per work-item.
         pixels: Neighbouring pixels of a row per work-item, one vector; with ``along_filters``, those of whole rows.
         work_items: Work-items per work-group, at most.
+        rows: Rows of such vectors, one below the other, per work-item; with ``along_filters`` they are in ``pixels``.
         whole_rows: Whether a row of the kernel is written out, so that pixels that its positions share are loaded once.
         texels: Whether weights are read from an image, four filters at a time (OpenCL alone).
         along_filters: Whether vectors hold `FILTER_LANES` filters of a pixel, in place of pixels of a filter.
@@ -44,12 +45,13 @@ class Tile:
     filters: int
     pixels: int
     work_items: int
+    rows: int = 1
     whole_rows: bool = False
     texels: bool = False
     along_filters: bool = False
 
     def __post_init__(self) -> None:
-        if min(self.filters, self.pixels, self.work_items) < 1:
+        if min(self.filters, self.pixels, self.work_items, self.rows) < 1:
             raise ValueError(f"every size of a tile must be at least 1, got {self}")
         if self.texels and self.filters % TEXEL_VALUES:
             raise ValueError(f"a texel holds {TEXEL_VALUES} filters, a tile of them whole texels; got {self}")
@@ -78,6 +80,9 @@ class TileRule:
 _GPU = TileRule(pixels=4, filters=8, sums=32, enough=768, work_items=64, vector_cost=1)
 # AVX2 has 16 registers: 13 hold sums, so that pixels and a weight fit beside them. Small groups share out evenly.
 _CPU = TileRule(pixels=8, filters=13, sums=104, enough=4, work_items=4, vector_cost=64)
+# With two rows of pixels, six weights serve twelve vectors of sums: eight loads for twelve multiply-adds.
+_CPU_ROWS = 2
+_CPU_ROWS_FILTERS = 6
 _CPU_LANES = TileRule(pixels=8, filters=64, sums=256, enough=16, work_items=32, vector_cost=64)
 
 
@@ -109,14 +114,16 @@ def choose_tile(filters: int, output_hw: tuple[int, int], batch: int, target: Ta
     """
     height, width = output_hw
     gpu, rule = is_gpu(target), tile_rule(target)
-    pixels = row_vector(width, rule)
+    pixels, rows = row_vector(width, rule), 1
     most_filters = min(rule.filters, rule.sums // pixels)
+    if rule == _CPU and pixels == rule.pixels and height % _CPU_ROWS == 0:
+        rows, most_filters = _CPU_ROWS, _CPU_ROWS_FILTERS
     while True:
         if groups == 1:
             tile_filters = -(-filters // -(-filters // most_filters))
         else:
             tile_filters = largest_divisor(filters // groups, most_filters)
-        work_items = batch * -(-filters // tile_filters) * height * -(-width // pixels)
+        work_items = batch * -(-filters // tile_filters) * height // rows * -(-width // pixels)
         if work_items >= rule.enough or (most_filters <= 4 and pixels == 1):
             break
         if most_filters > 4:
@@ -126,7 +133,7 @@ def choose_tile(filters: int, output_hw: tuple[int, int], batch: int, target: Ta
         else:
             break
     texels = reads_texels(target) and tile_filters % TEXEL_VALUES == 0
-    return Tile(filters=tile_filters, pixels=pixels, work_items=rule.work_items, texels=texels)
+    return Tile(filters=tile_filters, pixels=pixels, work_items=rule.work_items, rows=rows, texels=texels)
 
 
 def narrow_tile(filters: int, output_hw: tuple[int, int], target: Target) -> Tile | None:

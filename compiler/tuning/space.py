@@ -17,7 +17,7 @@ from ..kernel_choice import KernelChoice, decide
 from ..latency_model import Lowering, has_blocks, lowering_costs
 from ..layer_shape import BLOCK_CHANNELS, LayerShape
 from ..schedules.linear import LinearTile
-from ..schedules.tile import Tile, is_gpu, largest_divisor, narrow_tile, reads_texels, work_group
+from ..schedules.tile import Tile, has_lanes, is_gpu, largest_divisor, narrow_tile, reads_texels, work_group
 from ..targets import Target
 
 __all__ = ["Space"]
@@ -94,20 +94,30 @@ def _conv(shape: LayerShape, target: Target) -> Iterator[KernelChoice]:
     filters = _filters(shape, MOST_DEPTHWISE if shape.kind == "depthwise" else most_filters)
     pixels = [count for count in PIXELS if count <= most_pixels]
     for (lowering, form, whole_rows), texels in product(_forms(shape, target), (False, reads_texels(target))):
-        for tile_filters, tile_pixels in product(filters, pixels):
+        for tile_filters, tile_pixels, rows in product(filters, pixels, _rows(shape, target)):
             padded = _rounded(shape.c_out, tile_filters) * _rounded(width, tile_pixels)
             written = BLOCK_CHANNELS if form == "block" else shape.kernel[1]
-            statements = tile_filters * (written if whole_rows else 1)
-            fits = tile_filters * tile_pixels <= sums and statements <= MOST_STATEMENTS
+            statements = tile_filters * rows * (written if whole_rows else 1)
+            fits = tile_filters * tile_pixels * rows <= sums and statements <= MOST_STATEMENTS
             fits = fits and not (texels and tile_filters % TEXEL_VALUES)
             if not fits or padded > MOST_PADDED * shape.c_out * width:
                 continue
             for count in items:
                 tile = Tile(
-                    filters=tile_filters, pixels=tile_pixels, work_items=count, whole_rows=whole_rows, texels=texels
+                    filters=tile_filters,
+                    pixels=tile_pixels,
+                    work_items=count,
+                    rows=rows,
+                    whole_rows=whole_rows,
+                    texels=texels,
                 )
                 yield KernelChoice(lowering=lowering, form=form, tile=tile)
         yield from _along_filters(shape, target, lowering, form, whole_rows=whole_rows)
+
+
+def _rows(shape: LayerShape, target: Target) -> tuple[int, ...]:
+    """Rows of vectors in a work-item; lanes have too few registers for more than one."""
+    return (1,) if shape.output_hw[0] % 2 or has_lanes(target) else (1, 2)
 
 
 def _along_filters(
@@ -167,7 +177,7 @@ def _launch(choice: KernelChoice, shape: LayerShape) -> Launch:
     tile = choice.tile
     if isinstance(tile, LinearTile):
         return form, first, second, items, 1
-    tiles = shape.output_hw[0] * -(-shape.output_hw[1] // tile.pixels)
+    tiles = shape.output_hw[0] // tile.rows * -(-shape.output_hw[1] // tile.pixels)
     if tile.along_filters:
         tiles = shape.output_hw[0] * shape.output_hw[1] // tile.pixels
         return form, first, second, work_group(tiles, tile.work_items), 1
@@ -188,7 +198,7 @@ def _place(choice: KernelChoice) -> Place:
         shared = tile.block > tile.vectors * tile.lanes
         return ("by work-group" if shared else "by work-item", tile.vectors, tile.lanes, tile.work_items)
     form = f"{choice.lowering} as {choice.form}{' written out' * tile.whole_rows}{' texels' * tile.texels}"
-    form += " by filters" * tile.along_filters
+    form += " by filters" * tile.along_filters + " in rows" * (tile.rows > 1)
     return (form, tile.filters, tile.pixels, tile.work_items)
 
 

@@ -7,9 +7,11 @@ from act.compiler.targets import get_target
 HOST, PHONE = get_target("host-opencl"), get_target("adreno640")
 
 
-def test_a_cpu_gets_wide_vectors_and_as_many_filters_as_its_registers_hold():
-    tiles = [choose_tile(filters, (32, 32), 1, HOST) for filters in (13, 16, 64)]
-    assert [(tile.filters, tile.pixels) for tile in tiles] == [(13, 8), (8, 8), (13, 8)]
+def test_a_cpu_gets_as_many_vectors_of_sums_as_its_registers_hold():
+    tiles = [choose_tile(filters, (32, 32), 1, HOST) for filters in (6, 16, 64)]
+    assert [(tile.filters, tile.pixels, tile.rows) for tile in tiles] == [(6, 8, 2), (6, 8, 2), (6, 8, 2)]
+    odd = [choose_tile(filters, (7, 7), 1, HOST) for filters in (13, 16, 64)]
+    assert [(tile.filters, tile.pixels, tile.rows) for tile in odd] == [(13, 8, 1), (8, 8, 1), (13, 8, 1)]
 
 
 def test_a_gpu_gets_float4_and_a_work_item_for_every_lane():

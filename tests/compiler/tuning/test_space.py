@@ -59,7 +59,7 @@ def test_tiles_keep_to_groups_registers_and_the_targets_work_groups():
 
 
 def test_a_choice_of_another_layer_is_no_candidate():
-    other = Space(replace(CONV, c_out=7), 1, get_target("host-opencl")).rule
+    other = Space(replace(CONV, c_out=10), 1, get_target("host-opencl")).rule
     assert other not in Space(CONV, 1, get_target("host-opencl"))
 
 
