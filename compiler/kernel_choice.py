@@ -47,7 +47,12 @@ class KernelChoice:
         if isinstance(tile, LinearTile):
             whose = "work-group" if tile.block > tile.vectors * tile.lanes else "work-item"
             return f"{tile.vectors} × {tile.lanes} features, {tile.work_items} work-items, weights by {whose}"
-        extras = {f"{self.form} table": self.form != "dense", "written out": tile.whole_rows, "texels": tile.texels}
+        extras = {
+            f"{self.form} table": self.form != "dense",
+            "written out": tile.whole_rows,
+            f"{tile.columns} columns at once": tile.columns > 1,
+            "texels": tile.texels,
+        }
         sizes = [f"{tile.filters} filters × {tile.pixels} pixels", f"{tile.work_items} work-items"]
         return ", ".join([*sizes, *(text for text, true in extras.items() if true)])
 
@@ -132,6 +137,7 @@ def _rule(shape: LayerShape, batch: int, target: Target, lowering: Lowering) -> 
     tile = choose_tile(shape.c_out, shape.output_hw, batch, target, groups=1 if depthwise else shape.groups)
     tile = depthwise_tile(tile, target) if depthwise else tile
     form = lowering
-    if lowering == "dense" and shape.kind == "conv" and shape.kernel != (1, 1) and not is_gpu(target):
+    looped = shape.kernel == (1, 1) and shape.c_in // shape.groups % tile.columns == 0
+    if lowering == "dense" and shape.kind == "conv" and not looped and not is_gpu(target):
         form = "block" if has_blocks(shape, target) else "column"  # on a CPU a table is faster than three loops
     return KernelChoice(lowering=lowering, form=form, tile=replace(tile, whole_rows=True) if form == "block" else tile)

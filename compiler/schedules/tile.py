@@ -33,6 +33,7 @@ class Tile:
         pixels: Neighbouring pixels of a row per work-item, one vector.
         work_items: Work-items per work-group, at most.
         whole_rows: Whether a row of the kernel is written out, so that pixels that its positions share are loaded once.
+        columns: Columns whose products are added to a sum before it is stored.
         texels: Whether weights are read from an image, four filters at a time (OpenCL alone).
     """
 
@@ -40,10 +41,11 @@ class Tile:
     pixels: int
     work_items: int
     whole_rows: bool = False
+    columns: int = 1
     texels: bool = False
 
     def __post_init__(self) -> None:
-        if min(self.filters, self.pixels, self.work_items) < 1:
+        if min(self.filters, self.pixels, self.work_items, self.columns) < 1:
             raise ValueError(f"every size of a tile must be at least 1, got {self}")
         if self.texels and self.filters % TEXEL_VALUES:
             raise ValueError(f"a texel holds {TEXEL_VALUES} filters, a tile of them whole texels; got {self}")
@@ -59,12 +61,13 @@ class TileRule:
     enough: int
     work_items: int
     vector_cost: int
+    columns: int = 1
 
 
 # On a CPU a narrow vector costs as much as a wide one; on a GPU each lane counts.
 _GPU = TileRule(pixels=4, filters=8, sums=32, enough=768, work_items=64, vector_cost=1)
 _CPU = TileRule(pixels=8, filters=16, sums=128, enough=4, work_items=16, vector_cost=64)
-_CPU_LANES = TileRule(pixels=8, filters=64, sums=256, enough=16, work_items=32, vector_cost=64)
+_CPU_LANES = TileRule(pixels=8, filters=64, sums=256, enough=16, work_items=16, vector_cost=64, columns=4)
 
 
 def tile_rule(target: Target) -> TileRule:
@@ -83,8 +86,9 @@ def choose_tile(filters: int, output_hw: tuple[int, int], batch: int, target: Ta
     """The largest register tile that leaves enough work-items to fill the device.
 
     A CPU device wants wide vectors and few work-items; a GPU wants float4 and a work-item for every lane. A Vulkan
-    device on a CPU (lavapipe) runs eight work-items in the lanes of a register, each of which loads on its own: it
-    wants few loads for many multiply-adds, which is the largest tile.
+    device on a CPU (lavapipe) runs eight work-items in the lanes of a register: it wants few loads for many
+    multiply-adds, which is a large tile. Its sums lie in memory, and in a loop it masks each store to them: several
+    columns at once make fewer stores.
 
     Args:
         filters: Output channels.
@@ -112,14 +116,14 @@ def choose_tile(filters: int, output_hw: tuple[int, int], batch: int, target: Ta
         else:
             break
     texels = reads_texels(target) and tile_filters % TEXEL_VALUES == 0
-    return Tile(filters=tile_filters, pixels=pixels, work_items=rule.work_items, texels=texels)
+    return Tile(filters=tile_filters, pixels=pixels, work_items=rule.work_items, columns=rule.columns, texels=texels)
 
 
 def depthwise_tile(tile: Tile, target: Target) -> Tile:
     """The tile of a depthwise convolution, whose filters share no pixel: on lanes, few filters and whole rows."""
     if not has_lanes(target):
         return tile
-    return replace(tile, filters=min(tile.filters, DEPTHWISE_FILTERS), whole_rows=True)
+    return replace(tile, filters=min(tile.filters, DEPTHWISE_FILTERS), whole_rows=True, columns=1)
 
 
 def is_gpu(target: Target) -> bool:
