@@ -22,6 +22,8 @@ __all__ = [
 ]
 
 DEPTHWISE_FILTERS = 4
+# Of a register in lavapipe; they run along the first axis of a work-group.
+LANES = 8
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,7 +90,7 @@ def choose_tile(filters: int, output_hw: tuple[int, int], batch: int, target: Ta
     A CPU device wants wide vectors and few work-items; a GPU wants float4 and a work-item for every lane. A Vulkan
     device on a CPU (lavapipe) runs eight work-items in the lanes of a register: it wants few loads for many
     multiply-adds, which is a large tile. Its sums lie in memory, and in a loop it masks each store to them: several
-    columns at once make fewer stores.
+    columns at once make fewer stores. On a small map it prefers narrow vectors to lanes that are idle.
 
     Args:
         filters: Output channels.
@@ -100,6 +102,9 @@ def choose_tile(filters: int, output_hw: tuple[int, int], batch: int, target: Ta
     height, width = output_hw
     gpu, rule = is_gpu(target), tile_rule(target)
     pixels = row_vector(width, rule)
+    if has_lanes(target):
+        while pixels > 1 and height * -(-width // pixels) * 2 <= LANES:
+            pixels //= 2
     most_filters = min(rule.filters, rule.sums // pixels)
     while True:
         if groups == 1:

@@ -58,6 +58,11 @@ def test_lanes_of_a_cpu_want_the_largest_tile():
     assert choose_tile(64, (56, 56), 1, get_target("adreno640-vulkan")) == replace(phone, texels=False)
 
 
+@pytest.mark.parametrize(("size", "pixels"), [(4, 2), (2, 1), (7, 8), (8, 8), (32, 8)])
+def test_no_more_than_half_of_the_lanes_are_idle_on_small_maps(size, pixels):
+    assert choose_tile(512, (size, size), 1, get_target("host-vulkan")).pixels == pixels
+
+
 def test_texels_are_for_whole_ones_on_a_phone():
     assert choose_tile(64, (56, 56), 1, PHONE).texels
     assert not choose_tile(7, (56, 56), 1, PHONE).texels
