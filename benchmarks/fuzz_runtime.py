@@ -184,6 +184,7 @@ def write_seeds(folder: Path) -> list[Path]:
         "declared": opencl_seed("reqd_work_group_size(4, 1, 1)"),
         "images": with_images(opencl_seed("")),
         "vulkan": vulkan_seed(),
+        "texels": vulkan_seed(texels=True),
         "wide": vulkan_seed((512, 1, 1)),
         "large": vulkan_seed((32, 16, 1)),
     }
@@ -209,10 +210,10 @@ def with_images(package: Package) -> Package:
     return replace(package, buffers=tuple(buffers))
 
 
-def vulkan_seed(group: Sequence[int] = (4, 1, 1)) -> Package:
+def vulkan_seed(group: Sequence[int] = (4, 1, 1), *, texels: bool = False) -> Package:
     """The same with SPIR-V: not a whole program, but all declarations that the runtime reads."""
     half = spirv(half=True, shared_items=0, group=group)
-    whole = spirv(half=False, shared_items=16, group=group)
+    whole = spirv(half=False, shared_items=16, group=group, texels=texels)
     return seed_package("vulkan", (Kernel(name="f", source=whole), Kernel(name="g", source=half)), group)
 
 
@@ -260,10 +261,15 @@ def seed_package(backend: str, kernels: tuple[Kernel, ...], group: Sequence[int]
     )
 
 
-def spirv(*, half: bool, shared_items: int, group: Sequence[int] = (4, 1, 1)) -> bytes:
-    """Declarations of a compute program ``main`` with three storage buffers."""
+def spirv(*, half: bool, shared_items: int, group: Sequence[int] = (4, 1, 1), texels: bool = False) -> bytes:
+    """Declarations of a compute program ``main`` with three arguments.
+
+    They are storage buffers; or the first is a texel buffer of integers, and the second one of floats, four at a time.
+    """
     main_id, number, count, array, block, pointer, shared_type, shared_pointer, shared, variable = range(1, 11)
     size_type, size_id, sizes = 14, 15, (16, 17, 20)
+    texel_types = ((21, 22, 23), (24, 25, 26))  # image, sampled image, pointer
+    signed, bindings = 27, (0, 129, 2) if texels else (0, 1, 2)
     words = [0x07230203, 0x10300, 0, 21, 0]
 
     def add(opcode: int, *operands: int) -> None:
@@ -272,11 +278,13 @@ def spirv(*, half: bool, shared_items: int, group: Sequence[int] = (4, 1, 1)) ->
     add(17, 1)  # OpCapability Shader
     if half:
         add(17, 4433)
+    if texels:
+        add(17, 46)
     add(15, 5, main_id, *struct.unpack("<2I", b"main\0\0\0\0"))  # OpEntryPoint GLCompute
     add(16, main_id, 17, *group)  # OpExecutionMode LocalSize
-    for binding in range(3):
-        add(71, variable + binding, 34, 0)  # OpDecorate DescriptorSet
-        add(71, variable + binding, 33, binding)
+    for argument, binding in enumerate(bindings):
+        add(71, variable + argument, 34, 0)  # OpDecorate DescriptorSet
+        add(71, variable + argument, 33, binding)
     add(71, variable, 24)  # NonWritable
     add(72, block, 0, 24)  # OpMemberDecorate
     add(71, size_id, 11, 25)  # BuiltIn WorkgroupSize
@@ -289,8 +297,17 @@ def spirv(*, half: bool, shared_items: int, group: Sequence[int] = (4, 1, 1)) ->
     add(29, array, number)  # OpTypeRuntimeArray
     add(30, block, array)  # OpTypeStruct
     add(32, pointer, 12, block)  # OpTypePointer StorageBuffer
-    for binding in range(3):
-        add(59, pointer, variable + binding, 12)  # OpVariable
+    if texels:
+        add(21, signed, 32, 1)
+        for (image, sampled, texel_pointer), element in zip(texel_types, (signed, number), strict=True):
+            add(25, image, element, 5, 0, 0, 0, 1, 0)  # OpTypeImage Buffer
+            add(27, sampled, image)  # OpTypeSampledImage
+            add(32, texel_pointer, 0, sampled)  # UniformConstant
+    for argument, binding in enumerate(bindings):
+        if texels and binding != 2:
+            add(59, texel_types[argument][2], variable + argument, 0)
+        else:
+            add(59, pointer, variable + argument, 12)  # OpVariable
     if shared_items:
         add(43, count, 18, shared_items)
         add(28, shared_type, number, 18)  # OpTypeArray

@@ -47,8 +47,13 @@ class KernelChoice:
         if isinstance(tile, LinearTile):
             whose = "work-group" if tile.block > tile.vectors * tile.lanes else "work-item"
             return f"{tile.vectors} × {tile.lanes} features, {tile.work_items} work-items, weights by {whose}"
-        extras = {"vectors of filters": tile.along_filters, f"{self.form} table": self.form != "dense"}
-        extras |= {"written out": tile.whole_rows, "texels": tile.texels}
+        extras = {
+            "vectors of filters": tile.along_filters,
+            f"{self.form} table": self.form != "dense",
+            "written out": tile.whole_rows,
+            f"{tile.columns} columns at once": tile.columns > 1,
+            "texels": tile.texels,
+        }
         rows = f" × {tile.rows} rows" if tile.rows > 1 else ""
         sizes = [f"{tile.filters} filters × {tile.pixels} pixels{rows}", f"{tile.work_items} work-items"]
         return ", ".join([*sizes, *(text for text, true in extras.items() if true)])
@@ -136,6 +141,7 @@ def _rule(shape: LayerShape, batch: int, target: Target, lowering: Lowering) -> 
     if shape.groups == 1:
         tile = narrow_tile(shape.c_out, shape.output_hw, target) or tile
     form = lowering
-    if lowering == "dense" and shape.kind == "conv" and shape.kernel != (1, 1) and not is_gpu(target):
+    looped = shape.kernel == (1, 1) and shape.c_in // shape.groups % tile.columns == 0
+    if lowering == "dense" and shape.kind == "conv" and not looped and not is_gpu(target):
         form = "block" if has_blocks(shape, target) else "column"  # on a CPU a table is faster than three loops
     return KernelChoice(lowering=lowering, form=form, tile=replace(tile, whole_rows=True) if form == "block" else tile)

@@ -29,6 +29,9 @@ L2_REFERENCE = "adreno640"
 MAX_BUFFER_BYTES: Final = MappingProxyType({"opencl": 512 * KIB * KIB, "vulkan": 128 * KIB * KIB})
 # Of each side of an image in OpenCL on an Adreno, which its weights are read from; other targets have buffers alone.
 MAX_IMAGE_SIZE: Final = 16384
+# Elements of a buffer that kernels for lavapipe read through a texel buffer (its maxTexelBufferElements; Vulkan grants
+# 65536 alone). It fetches texels eight at a time, and loads from storage buffers one by one.
+MAX_TEXEL_ELEMENTS: Final = MappingProxyType({"opencl": 0, "vulkan": 1 << 27})
 # lavapipe runs eight work-items in the lanes of a register; PoCL runs ours one by one.
 CPU_WAVES: Final = MappingProxyType({"opencl": 1, "vulkan": 8})
 # TVM emits no more than 128; maxPerStageDescriptorStorageBuffers of an Adreno 6xx is 24.
@@ -87,6 +90,8 @@ class Target:
         max_buffer_bytes: Largest single buffer; larger weights are split.
         max_arguments: Buffers and images that one kernel may take.
         max_image_size: Width and height of the largest image that weights are read from; 0 where buffers are better.
+        max_texel_elements: Elements of the largest buffer that is read through a texel buffer; 0 where storage buffers
+            are better (Vulkan alone has texel buffers).
         machine: Rates for the latency model.
         precision: How weights and activations are stored; arithmetic is fp32 either way.
     """
@@ -101,6 +106,7 @@ class Target:
     max_buffer_bytes: int
     max_arguments: int
     max_image_size: int
+    max_texel_elements: int
     machine: Machine
     precision: Precision = "fp32"
 
@@ -180,6 +186,7 @@ def _adreno_target(spec: AdrenoSpec, backend: Backend) -> Target:
         max_buffer_bytes=MAX_BUFFER_BYTES[backend],
         max_arguments=MAX_ARGUMENTS[backend],
         max_image_size=MAX_IMAGE_SIZE if backend == "opencl" else 0,
+        max_texel_elements=0,
         machine=Machine(
             peak_gflops=spec.peak_gflops,
             l2_gbps=l2_gbps,
@@ -203,6 +210,7 @@ def _host_target(spec: HostSpec, backend: Backend) -> Target:
         max_buffer_bytes=MAX_BUFFER_BYTES[backend],
         max_arguments=MAX_ARGUMENTS[backend],
         max_image_size=0,
+        max_texel_elements=MAX_TEXEL_ELEMENTS[backend],
         machine=Machine(
             peak_gflops=spec.peak_gflops,
             l2_gbps=spec.l2_gbps,

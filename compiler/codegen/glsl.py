@@ -1,9 +1,4 @@
-"""A device function becomes GLSL 4.50: one compute program with its buffers as bindings in the order of its arguments.
-
-    layout(std430, set = 0, binding = 0) readonly restrict buffer B0 { float a0[]; };
-    layout(std430, set = 0, binding = 0) readonly restrict buffer Q0 { vec4 a0_quads[]; };
-
-The second declaration is there where whole vectors are loaded or stored.
+"""A device function becomes GLSL 4.50: one compute program; its buffers are bindings in the order of its arguments.
 
 Every TIR statement that our schedules and TVM's fused operators lower to has a form here; another is refused by name.
 """
@@ -18,11 +13,12 @@ from tvm import tirx
 
 from ..errors import CompileError
 from .device_functions import DeviceFunction, Sizes, walk
+from .glsl_bindings import Binding, has_texels
 from .glsl_expressions import Expressions
 from .glsl_functions import helper_functions
 from .glsl_quads import QUAD
 from .glsl_scope import Storage
-from .glsl_values import GlslType, glsl_type
+from .glsl_values import glsl_type
 
 __all__ = ["GlslProgram", "glsl_program"]
 
@@ -39,14 +35,18 @@ class GlslProgram:
     shared_bytes: int
 
 
-def glsl_program(function: DeviceFunction) -> GlslProgram:
+def glsl_program(function: DeviceFunction, *, max_texel_elements: int = 0) -> GlslProgram:
     """Write a device function.
+
+    Args:
+        function: Lowered.
+        max_texel_elements: As of a `Target`.
 
     Raises:
         CompileError: If a construct in it has no form in GLSL; names the kernel and the construct.
     """
     try:
-        return _Writer(function=function).program()
+        return _Writer(function=function, max_texel_elements=max_texel_elements).program()
     except CompileError as error:
         raise CompileError(f"kernel {function.name!r} for Vulkan: {error}") from None
 
@@ -54,9 +54,10 @@ def glsl_program(function: DeviceFunction) -> GlslProgram:
 @dataclass
 class _Writer:
     function: DeviceFunction
+    max_texel_elements: int
     lines: list[str] = field(default_factory=list)
     declarations: list[str] = field(default_factory=list)
-    quads: dict[str, str] = field(default_factory=dict)
+    bindings: list[Binding] = field(default_factory=list)
     depth: int = 1
     shared_bytes: int = 0
     expressions: Expressions = field(init=False)
@@ -68,7 +69,8 @@ class _Writer:
         self._declare_parameters()
         groups = self._declare_groups()
         self.statement(self.function.function.body)
-        self.declarations += [text for name, text in self.quads.items() if name in self.expressions.quads]
+        bound = [text for binding in self.bindings for text in binding.declarations(self.expressions.used)]
+        self.declarations = [*bound, *self.declarations]
         x, y, z = self.function.local_size
         header = ["#version 450"]
         if any("float16_t" in line for line in (*self.declarations, *self.lines)):
@@ -98,14 +100,11 @@ class _Writer:
             array = self.expressions.fresh(name)
             quads = self.expressions.fresh(f"{name}_quads")
             elements = prod(int(size) for size in views[0].ty.shape)
-            storage = Storage(name=array, type=type_, constant=constant, quads=quads, elements=elements)
+            texels = has_texels(type_, elements, constant=constant, max_texel_elements=self.max_texel_elements)
+            storage = Storage(name=array, type=type_, constant=constant, quads=quads, elements=elements, texels=texels)
             for variable in (parameter, *views):
                 self.expressions.storages[variable] = storage
-            access = "readonly restrict buffer" if constant else "buffer"
-            layout = f"layout(std430, set = 0, binding = {binding}) {access}"
-            self.declarations.append(f"{layout} B{binding} {{ {type_.element} {array}[]; }};")
-            vector = GlslType(type_.element, QUAD).part_types[0]
-            self.quads[quads] = f"{layout} Q{binding} {{ {vector} {quads}[]; }};"
+            self.bindings.append(Binding(index=binding, storage=storage))
 
     def _declare_groups(self) -> Sizes:
         """Work-groups along x are spread over y where they are too many for one dimension."""

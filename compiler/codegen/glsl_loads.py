@@ -42,7 +42,8 @@ class Loads(Scope):
         if quads is not None:
             return quads
         indices = [self.scalar(index)] if lanes == 1 else self.element_indices(index)
-        texts = [storage.loaded(f"{storage.name}[{text}]") for text in indices]
+        self.used.add(storage.name)
+        texts = [storage.loaded(storage.element(text)) for text in indices]
         if storage.constant:  # each element by itself: vectors of neighbours overlap
             texts = [self.shared(Value(type_.with_lanes(1), (text,))).text for text in texts]
             return self.shared(gather(type_, texts))
@@ -90,10 +91,10 @@ class Loads(Scope):
 
     def _quad(self, storage: Storage, address: Address, number: int) -> str:
         assert storage.quads is not None
-        self.quads.add(storage.quads)
+        self.used.add(storage.quads)
         terms = " + ".join(self.scalar(term) for term in address.terms)
         base = self.shared(Value(GlslType("int"), (f"(({terms}) >> 2)",))).text if terms else "0"
-        return f"{storage.quads}[{base} + {number}]"
+        return storage.quad(f"{base} + {number}")
 
     def vector_elements(self, storage: Storage, index: str) -> Value:
         """Element of an array of vectors: its parts lie side by side."""

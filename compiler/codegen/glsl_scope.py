@@ -31,6 +31,7 @@ class Storage:
         constant: Whether the kernel never writes it.
         quads: Name of its declaration as an array of vectors of four; None if it has none.
         elements: Its length, where it has such a declaration.
+        texels: Whether it is read through texel buffers.
     """
 
     name: str
@@ -38,11 +39,20 @@ class Storage:
     constant: bool
     quads: str | None = None
     elements: int = 0
+    texels: bool = False
 
     @property
     def value_element(self) -> str:
         """Element type of what is loaded: half floats exist in memory alone, where no device must compute in them."""
         return "float" if self.type.element == "float16_t" else self.type.element
+
+    def element(self, index: str) -> str:
+        """GLSL of one element."""
+        return f"texelFetch({self.name}, {index}).x" if self.texels else f"{self.name}[{index}]"
+
+    def quad(self, index: str) -> str:
+        """GLSL of one vector of four, where it has such a declaration."""
+        return f"texelFetch({self.quads}, {index})" if self.texels else f"{self.quads}[{index}]"
 
     def loaded(self, text: str, lanes: int = 1) -> str:
         """GLSL of an element, or of a vector of them, that is loaded."""
@@ -62,7 +72,7 @@ class Scope:
         names: GLSL names of variables.
         storages: Arrays by their buffer or pointer variable.
         helpers: Functions that the program must define.
-        quads: Arrays of vectors that the program must declare.
+        used: Arrays, and arrays of vectors, that are loaded from.
         known: Names of loads in the open blocks, by their text, the innermost block last.
     """
 
@@ -70,7 +80,7 @@ class Scope:
     names: dict[tvm.ir.Var, str] = field(default_factory=dict)
     storages: dict[tvm.ir.Var, Storage] = field(default_factory=dict)
     helpers: set[str] = field(default_factory=set)
-    quads: set[str] = field(default_factory=set)
+    used: set[str] = field(default_factory=set)
     known: list[dict[str, str]] = field(default_factory=lambda: [{}])
     _count: int = 0
 

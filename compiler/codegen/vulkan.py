@@ -17,7 +17,7 @@ def vulkan_kernel(function: DeviceFunction, target: Target) -> DeviceKernel:
     Raises:
         CompileError: If a construct has no form in GLSL, no compiler is installed, or shared memory is too small.
     """
-    program = glsl_program(function)
+    program = glsl_program(function, max_texel_elements=target.max_texel_elements)
     if program.shared_bytes > target.local_memory_bytes:
         raise CompileError(
             f"kernel {function.name!r} needs {program.shared_bytes} bytes of shared memory, {target.name} has "

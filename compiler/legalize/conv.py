@@ -17,7 +17,7 @@ from ..layer_shape import LayerShape
 from ..memory.activation_layouts import static_shape
 from ..schedules.block_conv import block_conv
 from ..schedules.channel_conv import channel_conv
-from ..schedules.conv import ConvTask, column_conv, column_offsets, dense_conv, pack_weight
+from ..schedules.conv import ConvTask, column_conv, column_offsets, dense_conv, pack_weight, whole_columns
 from ..schedules.tile import Tile
 from .context import FLOAT_BYTES, LegalizeContext, call_te, default_legalization
 
@@ -109,7 +109,8 @@ def _table_form(
         blocks = find_blocks(columns, values.shape[1], area)
         weights = block_weights(matrix, blocks, area)
         return _TableForm(compute=block_conv, matrix=weights, offsets=column_offsets(blocks, task, strides))
-    return _TableForm(compute=column_conv, matrix=matrix[:, columns], offsets=column_offsets(columns, task, strides))
+    kept, offsets = whole_columns(matrix[:, columns], column_offsets(columns, task, strides), task)
+    return _TableForm(compute=column_conv, matrix=kept, offsets=offsets)
 
 
 def _part_shape(shape: LayerShape, values: npt.NDArray[np.float32], index: int) -> LayerShape:

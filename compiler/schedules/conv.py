@@ -29,7 +29,16 @@ from .epilogue import inline_epilogue
 from .tile import FILTER_LANES, Tile, largest_divisor, work_group
 from .whole_rows import fill_rows
 
-__all__ = ["ConvTask", "column_conv", "column_offsets", "crop", "dense_conv", "pack_weight", "schedule_conv"]
+__all__ = [
+    "ConvTask",
+    "column_conv",
+    "column_offsets",
+    "crop",
+    "dense_conv",
+    "pack_weight",
+    "schedule_conv",
+    "whole_columns",
+]
 
 WEIGHT_OPERAND = 0  # of what a convolution's main block reads
 
@@ -85,6 +94,17 @@ def column_offsets(columns: npt.NDArray[np.int32], task: ConvTask, strides: tupl
     channel, y, x = columns // (kh * kw), columns % (kh * kw) // kw, columns % kw
     rows = y * task.shape.dilation[0] - task.padding[0]
     return np.asarray(channel * strides[1] + rows * strides[2] + x * task.shape.dilation[1] - task.padding[1], np.int32)
+
+
+def whole_columns(
+    matrix: npt.NDArray[np.float32], offsets: npt.NDArray[np.int32], task: ConvTask
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int32]]:
+    """GEMM matrix and table with as many columns as a tile takes at once, or a multiple of them.
+
+    Those that are added have weights of 0 and the last one's address.
+    """
+    missing = -len(offsets) % task.tile.columns
+    return np.pad(matrix, ((0, 0), (0, missing))), np.pad(offsets, (0, missing), mode="edge")
 
 
 def dense_conv(x: te.Tensor, weight: te.Tensor, task: ConvTask, attrs: dict[str, Any]) -> te.Tensor:
@@ -163,7 +183,8 @@ def _bind(sch: s_tir.Schedule, acc: SBlockRV, tile: Tile, row: int) -> tirx.Prim
     i, i_row = sch.split(i, [None, tile.rows])
     sch.reorder(i, j_tile, i_row)
     p_group, p_item = sch.split(sch.fuse(i, j_tile), [None, items_x])
-    sch.reorder(n, f_group, p_group, f_item, p_item, *reduction, f_lane, i_row, j_lane)
+    reduction, columns = split_columns(sch, reduction, tile.columns)
+    sch.reorder(n, f_group, p_group, f_item, p_item, *reduction, f_lane, i_row, *columns, j_lane)
     for loop, axis in ((n, "blockIdx.z"), (f_group, "blockIdx.y"), (p_group, "blockIdx.x")):
         sch.bind(loop, axis)
     sch.bind(f_item, "threadIdx.y")
@@ -174,7 +195,7 @@ def _bind(sch: s_tir.Schedule, acc: SBlockRV, tile: Tile, row: int) -> tirx.Prim
     sch.reverse_compute_at(out, p_item, preserve_unit_loops=True)
     *_, out_filter, out_row, out_pixel = sch.get_loops(out)
     sch.vectorize(j_lane)
-    for loop in (f_lane, i_row, out_filter, out_row):
+    for loop in (f_lane, i_row, *columns, out_filter, out_row):
         sch.unroll(loop)
     sch.decompose_reduction(acc, reduction[0])
     if tile.whole_rows and len(reduction) > 1:
@@ -215,6 +236,17 @@ def _bind_along_filters(sch: s_tir.Schedule, acc: SBlockRV, tile: Tile) -> tirx.
     if tile.whole_rows and len(reduction) > 1:
         sch.unroll(reduction[-1])
     return sch.mod["main"]
+
+
+def split_columns(sch: s_tir.Schedule, reduction: list[LoopRV], count: int) -> tuple[list[LoopRV], tuple[LoopRV, ...]]:
+    """Loops over columns, and the one inside them over those that a sum takes at once: ``count``, or a few more."""
+    if count == 1:
+        return reduction, ()
+    extents = [int(sch.get(loop).extent) for loop in reduction]
+    last = max((place for place, extent in enumerate(extents) if extent > 1), default=0)
+    at_once = extents[last] if extents[last] < 2 * count else largest_divisor(extents[last], count)
+    outer, inner = sch.split(reduction[last], [None, at_once])
+    return [*reduction[:last], outer, *reduction[last + 1 :]], (inner,)
 
 
 def _read_texels(sch: s_tir.Schedule, acc: SBlockRV, column: LoopRV) -> None:

@@ -26,6 +26,8 @@ __all__ = [
 DEPTHWISE_FILTERS = 4
 FILTER_LANES = 8
 """Neighbouring filters in a vector, where vectors hold filters."""
+# Of a register in lavapipe; they run along the first axis of a work-group.
+LANES = 8
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,6 +40,7 @@ class Tile:
         work_items: Work-items per work-group, at most.
         rows: Rows of such vectors, one below the other, per work-item; with ``along_filters`` they are in ``pixels``.
         whole_rows: Whether a row of the kernel is written out, so that pixels that its positions share are loaded once.
+        columns: Columns whose products are added to a sum before it is stored.
         texels: Whether weights are read from an image, four filters at a time (OpenCL alone).
         along_filters: Whether vectors hold `FILTER_LANES` filters of a pixel, in place of pixels of a filter.
     """
@@ -47,11 +50,12 @@ class Tile:
     work_items: int
     rows: int = 1
     whole_rows: bool = False
+    columns: int = 1
     texels: bool = False
     along_filters: bool = False
 
     def __post_init__(self) -> None:
-        if min(self.filters, self.pixels, self.work_items, self.rows) < 1:
+        if min(self.filters, self.pixels, self.work_items, self.rows, self.columns) < 1:
             raise ValueError(f"every size of a tile must be at least 1, got {self}")
         if self.texels and self.filters % TEXEL_VALUES:
             raise ValueError(f"a texel holds {TEXEL_VALUES} filters, a tile of them whole texels; got {self}")
@@ -74,6 +78,7 @@ class TileRule:
     enough: int
     work_items: int
     vector_cost: int
+    columns: int = 1
 
 
 # On a CPU a narrow vector costs as much as a wide one; on a GPU each lane counts.
@@ -83,7 +88,7 @@ _CPU = TileRule(pixels=8, filters=13, sums=104, enough=4, work_items=4, vector_c
 # With two rows of pixels, six weights serve twelve vectors of sums: eight loads for twelve multiply-adds.
 _CPU_ROWS = 2
 _CPU_ROWS_FILTERS = 6
-_CPU_LANES = TileRule(pixels=8, filters=64, sums=256, enough=16, work_items=32, vector_cost=64)
+_CPU_LANES = TileRule(pixels=8, filters=64, sums=256, enough=16, work_items=16, vector_cost=64, columns=4)
 
 
 def tile_rule(target: Target) -> TileRule:
@@ -102,8 +107,9 @@ def choose_tile(filters: int, output_hw: tuple[int, int], batch: int, target: Ta
     """The largest register tile that leaves enough work-items to fill the device.
 
     A CPU device wants wide vectors and few work-items; a GPU wants float4 and a work-item for every lane. A Vulkan
-    device on a CPU (lavapipe) runs eight work-items in the lanes of a register, each of which loads on its own: it
-    wants few loads for many multiply-adds, which is the largest tile.
+    device on a CPU (lavapipe) runs eight work-items in the lanes of a register: it wants few loads for many
+    multiply-adds, which is a large tile. Its sums lie in memory, and in a loop it masks each store to them: several
+    columns at once make fewer stores. On a small map it prefers narrow vectors to lanes that are idle.
 
     Args:
         filters: Output channels.
@@ -115,6 +121,9 @@ def choose_tile(filters: int, output_hw: tuple[int, int], batch: int, target: Ta
     height, width = output_hw
     gpu, rule = is_gpu(target), tile_rule(target)
     pixels, rows = row_vector(width, rule), 1
+    if has_lanes(target):
+        while pixels > 1 and height * -(-width // pixels) * 2 <= LANES:
+            pixels //= 2
     most_filters = min(rule.filters, rule.sums // pixels)
     if rule == _CPU and pixels == rule.pixels and height % _CPU_ROWS == 0:
         rows, most_filters = _CPU_ROWS, _CPU_ROWS_FILTERS
@@ -133,7 +142,14 @@ def choose_tile(filters: int, output_hw: tuple[int, int], batch: int, target: Ta
         else:
             break
     texels = reads_texels(target) and tile_filters % TEXEL_VALUES == 0
-    return Tile(filters=tile_filters, pixels=pixels, work_items=rule.work_items, rows=rows, texels=texels)
+    return Tile(
+        filters=tile_filters,
+        pixels=pixels,
+        work_items=rule.work_items,
+        rows=rows,
+        columns=rule.columns,
+        texels=texels,
+    )
 
 
 def narrow_tile(filters: int, output_hw: tuple[int, int], target: Target) -> Tile | None:
@@ -154,7 +170,7 @@ def depthwise_tile(tile: Tile, target: Target) -> Tile:
     """The tile of a depthwise convolution, whose filters share no pixel: on lanes, few filters and whole rows."""
     if not has_lanes(target):
         return tile
-    return replace(tile, filters=min(tile.filters, DEPTHWISE_FILTERS), whole_rows=True)
+    return replace(tile, filters=min(tile.filters, DEPTHWISE_FILTERS), whole_rows=True, columns=1)
 
 
 def is_gpu(target: Target) -> bool:

@@ -17,7 +17,16 @@ from ..kernel_choice import KernelChoice, decide
 from ..latency_model import Lowering, has_blocks, lowering_costs
 from ..layer_shape import BLOCK_CHANNELS, LayerShape
 from ..schedules.linear import LinearTile
-from ..schedules.tile import Tile, has_lanes, is_gpu, largest_divisor, narrow_tile, reads_texels, work_group
+from ..schedules.tile import (
+    Tile,
+    has_lanes,
+    is_gpu,
+    largest_divisor,
+    narrow_tile,
+    reads_texels,
+    tile_rule,
+    work_group,
+)
 from ..targets import Target
 
 __all__ = ["Space"]
@@ -93,6 +102,7 @@ def _conv(shape: LayerShape, target: Target) -> Iterator[KernelChoice]:
     items = [count for count in WORK_ITEMS if count <= target.max_work_group_size]
     filters = _filters(shape, MOST_DEPTHWISE if shape.kind == "depthwise" else most_filters)
     pixels = [count for count in PIXELS if count <= most_pixels]
+    columns = 1 if shape.kind == "depthwise" else tile_rule(target).columns
     for (lowering, form, whole_rows), texels in product(_forms(shape, target), (False, reads_texels(target))):
         for tile_filters, tile_pixels, rows in product(filters, pixels, _rows(shape, target)):
             padded = _rounded(shape.c_out, tile_filters) * _rounded(width, tile_pixels)
@@ -109,6 +119,7 @@ def _conv(shape: LayerShape, target: Target) -> Iterator[KernelChoice]:
                     work_items=count,
                     rows=rows,
                     whole_rows=whole_rows,
+                    columns=columns,
                     texels=texels,
                 )
                 yield KernelChoice(lowering=lowering, form=form, tile=tile)

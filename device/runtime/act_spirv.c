@@ -15,6 +15,8 @@ enum {
   TYPE_INT = 21,
   TYPE_FLOAT = 22,
   TYPE_VECTOR = 23,
+  TYPE_IMAGE = 25,
+  TYPE_SAMPLED_IMAGE = 27,
   TYPE_ARRAY = 28,
   TYPE_POINTER = 32,
   CONSTANT = 43,
@@ -31,12 +33,16 @@ enum {
   EXECUTION_MODE_ID = 331,
   BINDING = 33,
   DESCRIPTOR_SET = 34,
+  CLASS_UNIFORM_CONSTANT = 0,
   CLASS_WORKGROUP = 4,
   CLASS_STORAGE_BUFFER = 12,
   CAPABILITY_SHADER = 1,
+  CAPABILITY_SAMPLED_BUFFER = 46,
   CAPABILITY_STORAGE_BUFFER_16 = 4433,
+  DIM_BUFFER = 5,
+  SAMPLED = 1,
   MAX_NESTING = 4,
-  MAX_DECLARATIONS = 4 * ACT_SPIRV_MAX_BINDINGS /* each is looked up in the whole module: a bound on the time */
+  MAX_DECLARATIONS = 2 * ACT_SPIRV_ALL_BINDINGS /* each is looked up in the whole module: a bound on the time */
 };
 
 typedef struct {
@@ -114,20 +120,50 @@ static uint64_t type_bytes(const module_t *module, uint32_t type, int nesting) {
   return element > UINT32_MAX ? 0 : element * count; /* a vector holds its length itself, an array a constant's id */
 }
 
+/* What texels a sampled image behind a pointer type has; ACT_UNBOUND if it is none, or no buffer of 32-bit values. */
+static act_bound texels_of(const module_t *module, uint32_t pointer) {
+  instruction_t found, image, value;
+  if (!find_first(module, TYPE_POINTER, 1, pointer, &found) ||
+      !find_first(module, TYPE_SAMPLED_IMAGE, 1, operand(module, &found, 3), &found) ||
+      !find_first(module, TYPE_IMAGE, 1, operand(module, &found, 2), &image))
+    return ACT_UNBOUND;
+  if (operand(module, &image, 3) != DIM_BUFFER || operand(module, &image, 5) != 0 || operand(module, &image, 6) != 0 ||
+      operand(module, &image, 7) != SAMPLED)
+    return ACT_UNBOUND;
+  uint32_t type = operand(module, &image, 2);
+  if (find_first(module, TYPE_FLOAT, 1, type, &value))
+    return operand(module, &value, 2) == 32 ? ACT_FLOAT_TEXELS : ACT_UNBOUND;
+  bool is_int = find_first(module, TYPE_INT, 1, type, &value) && operand(module, &value, 2) == 32 &&
+                operand(module, &value, 3) == 1;
+  return is_int ? ACT_INT_TEXELS : ACT_UNBOUND;
+}
+
+/* What a variable is when it is bound there. */
+static act_bound bound_as(const module_t *module, const instruction_t *variable, uint32_t binding) {
+  uint32_t class = operand(module, variable, 3);
+  if (class == CLASS_STORAGE_BUFFER && binding < ACT_SPIRV_MAX_BINDINGS) return ACT_STORAGE;
+  return class == CLASS_UNIFORM_CONSTANT ? texels_of(module, operand(module, variable, 1)) : ACT_UNBOUND;
+}
+
 static const char *read_bindings(const module_t *module, act_spirv_interface *result) {
   instruction_t found, variable;
   bool seen[ACT_SPIRV_MAX_BINDINGS] = {false};
   uint32_t declarations = 0;
   for (size_t position = HEADER_WORDS; find(module, &position, DECORATE, 2, BINDING, &found);) {
     uint32_t binding = operand(module, &found, 3), id = operand(module, &found, 1);
-    if (binding >= ACT_SPIRV_MAX_BINDINGS || ++declarations > MAX_DECLARATIONS)
+    if (binding >= ACT_SPIRV_ALL_BINDINGS || ++declarations > MAX_DECLARATIONS)
       return "a binding is out of range, or declared too often";
-    if (!find_first(module, VARIABLE, 2, id, &variable) || operand(module, &variable, 3) != CLASS_STORAGE_BUFFER)
-      return "a binding is no storage buffer";
-    bool read_only = has_decoration(module, id, NON_WRITABLE) || block_is_read_only(module, operand(module, &variable, 1));
-    result->read_only[binding] = read_only && (result->read_only[binding] || !seen[binding]); /* one may be declared twice */
-    seen[binding] = true;
-    if (binding + 1 > result->bindings) result->bindings = binding + 1;
+    act_bound bound = ACT_UNBOUND;
+    if (find_first(module, VARIABLE, 2, id, &variable)) bound = bound_as(module, &variable, binding);
+    if (bound == ACT_UNBOUND) return "a binding is neither a storage buffer nor a texel buffer of 32-bit values";
+    if (result->bound[binding] != ACT_UNBOUND && result->bound[binding] != bound) return "a binding has two types";
+    result->bound[binding] = bound;
+    bool read_only = bound != ACT_STORAGE || has_decoration(module, id, NON_WRITABLE) ||
+                     block_is_read_only(module, operand(module, &variable, 1));
+    uint32_t argument = binding % ACT_SPIRV_MAX_BINDINGS;
+    result->read_only[argument] = read_only && (result->read_only[argument] || !seen[argument]); /* one may be declared twice */
+    seen[argument] = true;
+    if (argument + 1 > result->bindings) result->bindings = argument + 1;
   }
   for (uint32_t i = 0; i < result->bindings; i++)
     if (!seen[i]) return "its bindings have a gap";
@@ -183,7 +219,8 @@ static const char *read_capabilities(const module_t *module, act_spirv_interface
   for (size_t position = HEADER_WORDS; read_instruction(module, position, &found); position += found.length) {
     if (found.opcode != CAPABILITY) continue;
     switch (operand(module, &found, 1)) {
-      case CAPABILITY_SHADER: break;
+      case CAPABILITY_SHADER:
+      case CAPABILITY_SAMPLED_BUFFER: break; /* every device has them */
       case CAPABILITY_STORAGE_BUFFER_16: result->half_storage = true; break;
       default: return "it needs a capability that the runtime does not ask devices for";
     }

@@ -27,6 +27,7 @@ enum {
   VK_TYPE_MEMORY_ALLOCATE_INFO = 5,
   VK_TYPE_QUERY_POOL_CREATE_INFO = 11,
   VK_TYPE_BUFFER_CREATE_INFO = 12,
+  VK_TYPE_BUFFER_VIEW_CREATE_INFO = 13,
   VK_TYPE_SHADER_MODULE_CREATE_INFO = 16,
   VK_TYPE_PIPELINE_SHADER_STAGE_CREATE_INFO = 18,
   VK_TYPE_COMPUTE_PIPELINE_CREATE_INFO = 29,
@@ -50,7 +51,14 @@ enum {
   VK_MEMORY_HOST_COHERENT = 4,
   VK_BUFFER_TRANSFER_SRC = 1,
   VK_BUFFER_TRANSFER_DST = 2,
+  VK_BUFFER_UNIFORM_TEXEL = 4,
   VK_BUFFER_STORAGE = 0x20,
+  VK_FORMAT_R32_SINT = 99,
+  VK_FORMAT_R32_SFLOAT = 100,
+  VK_FORMAT_R32G32B32A32_SINT = 108,
+  VK_FORMAT_R32G32B32A32_SFLOAT = 109,
+  VK_FORMAT_FEATURE_UNIFORM_TEXEL_BUFFER = 8,
+  VK_DESCRIPTOR_UNIFORM_TEXEL_BUFFER = 4,
   VK_DESCRIPTOR_STORAGE_BUFFER = 7,
   VK_SHADER_STAGE_COMPUTE = 0x20,
   VK_BIND_POINT_COMPUTE = 1,
@@ -75,22 +83,28 @@ enum {
 
 /* Limits by the names of the specification; those that are not used are skipped. */
 typedef struct {
-  uint32_t skipped0[7];
+  uint32_t skipped0[5];
+  uint32_t maxTexelBufferElements;
+  uint32_t skipped11;
   uint32_t maxStorageBufferRange;
   uint32_t skipped1[3];
   VkDeviceSize skipped2[2];
   uint32_t skipped3[3];
   uint32_t maxPerStageDescriptorStorageBuffers;
-  uint32_t skipped4[7];
+  uint32_t maxPerStageDescriptorSampledImages;
+  uint32_t skipped4[6];
   uint32_t maxDescriptorSetStorageBuffers;
-  uint32_t skipped5[26];
+  uint32_t skipped12;
+  uint32_t maxDescriptorSetSampledImages;
+  uint32_t skipped5[24];
   uint32_t maxComputeSharedMemorySize;
   uint32_t maxComputeWorkGroupCount[3];
   uint32_t maxComputeWorkGroupInvocations;
   uint32_t maxComputeWorkGroupSize[3];
   uint32_t skipped6[13];
   size_t minMemoryMapAlignment;
-  VkDeviceSize skipped7[2];
+  VkDeviceSize minTexelBufferOffsetAlignment;
+  VkDeviceSize skipped7;
   VkDeviceSize minStorageBufferOffsetAlignment;
   uint32_t skipped8[22];
   float timestampPeriod; /* nanoseconds of one tick */
@@ -98,7 +112,11 @@ typedef struct {
   VkDeviceSize skipped10[3];
 } VkPhysicalDeviceLimits;
 #if UINTPTR_MAX == UINT64_MAX
+_Static_assert(offsetof(VkPhysicalDeviceLimits, maxTexelBufferElements) == 20, "limits");
+_Static_assert(offsetof(VkPhysicalDeviceLimits, maxPerStageDescriptorSampledImages) == 80, "limits");
+_Static_assert(offsetof(VkPhysicalDeviceLimits, maxDescriptorSetSampledImages) == 116, "limits");
 _Static_assert(offsetof(VkPhysicalDeviceLimits, maxComputeSharedMemorySize) == 216, "limits");
+_Static_assert(offsetof(VkPhysicalDeviceLimits, minTexelBufferOffsetAlignment) == 312, "limits");
 _Static_assert(offsetof(VkPhysicalDeviceLimits, minStorageBufferOffsetAlignment) == 328, "limits");
 _Static_assert(offsetof(VkPhysicalDeviceLimits, timestampPeriod) == 424, "limits");
 _Static_assert(sizeof(VkPhysicalDeviceLimits) == 504, "limits");
@@ -217,6 +235,19 @@ typedef struct {
   uint32_t sharingMode, queueFamilyIndexCount;
   const uint32_t *pQueueFamilyIndices;
 } VkBufferCreateInfo;
+
+typedef struct {
+  uint32_t sType;
+  const void *pNext;
+  VkFlags flags;
+  VkHandle buffer;
+  uint32_t format;
+  VkDeviceSize offset, range;
+} VkBufferViewCreateInfo;
+
+typedef struct {
+  VkFlags linearTilingFeatures, optimalTilingFeatures, bufferFeatures;
+} VkFormatProperties;
 
 typedef struct {
   VkDeviceSize size, alignment;
@@ -376,6 +407,7 @@ typedef struct {
   X(void, GetPhysicalDeviceProperties, (VkPhysicalDevice, VkPhysicalDeviceProperties *))                 \
   X(void, GetPhysicalDeviceProperties2, (VkPhysicalDevice, VkPhysicalDeviceProperties2 *))               \
   X(void, GetPhysicalDeviceFeatures2, (VkPhysicalDevice, VkPhysicalDeviceFeatures2 *))                   \
+  X(void, GetPhysicalDeviceFormatProperties, (VkPhysicalDevice, uint32_t, VkFormatProperties *))         \
   X(void, GetPhysicalDeviceMemoryProperties, (VkPhysicalDevice, VkPhysicalDeviceMemoryProperties *))     \
   X(void, GetPhysicalDeviceQueueFamilyProperties, (VkPhysicalDevice, uint32_t *, VkQueueFamilyProperties *)) \
   X(VkResult, CreateDevice, (VkPhysicalDevice, const VkDeviceCreateInfo *, const void *, VkDevice *))    \
@@ -386,6 +418,8 @@ typedef struct {
   X(VkResult, DeviceWaitIdle, (VkDevice))                                                                \
   X(VkResult, CreateBuffer, (VkDevice, const VkBufferCreateInfo *, const void *, VkHandle *))            \
   X(void, DestroyBuffer, (VkDevice, VkHandle, const void *))                                             \
+  X(VkResult, CreateBufferView, (VkDevice, const VkBufferViewCreateInfo *, const void *, VkHandle *))    \
+  X(void, DestroyBufferView, (VkDevice, VkHandle, const void *))                                         \
   X(void, GetBufferMemoryRequirements, (VkDevice, VkHandle, VkMemoryRequirements *))                     \
   X(VkResult, AllocateMemory, (VkDevice, const VkMemoryAllocateInfo *, const void *, VkHandle *))        \
   X(void, FreeMemory, (VkDevice, VkHandle, const void *))                                                \

@@ -9,6 +9,7 @@
 
 static const VkDeviceSize BLOCK_BYTES = 64u << 20;
 static const VkDeviceSize STAGING_BYTES = 16u << 20;
+static const VkFlags KERNEL_USAGE = VK_BUFFER_STORAGE | VK_BUFFER_UNIFORM_TEXEL | VK_BUFFER_TRANSFER_DST;
 
 /* The first memory type of those allowed with all of the wanted properties; UINT32_MAX where there is none. */
 static uint32_t memory_type(const act_placement *placement, uint32_t allowed, VkFlags wanted) {
@@ -85,8 +86,7 @@ static act_status create_arena(act_placement *placement, act_error *error) {
   const act_package *package = placement->package;
   VkDeviceSize size = align(package->header.arena_bytes > 0 ? package->header.arena_bytes : 4, 4);
   act_block *arena = &placement->blocks[placement->block_count++];
-  act_status status = create_block(placement, size, VK_BUFFER_STORAGE | VK_BUFFER_TRANSFER_SRC | VK_BUFFER_TRANSFER_DST,
-                                   VK_MEMORY_DEVICE_LOCAL, arena, error);
+  act_status status = create_block(placement, size, KERNEL_USAGE | VK_BUFFER_TRANSFER_SRC, VK_MEMORY_DEVICE_LOCAL, arena, error);
   for (uint32_t i = 0; i < package->header.buffer_count; i++) {
     const act_file_buffer *buffer = &package->buffers[i];
     if (buffer->role == ACT_ROLE_WEIGHT) continue;
@@ -103,7 +103,9 @@ static act_status create_arena(act_placement *placement, act_error *error) {
 /* Places weights from `first` on, as many as fit one block; `*end` is the first that does not. */
 static act_status create_weight_block(act_placement *placement, uint32_t first, uint32_t *end, act_error *error) {
   const act_package *package = placement->package;
-  VkDeviceSize used = 0, alignment = placement->device.limits.minStorageBufferOffsetAlignment;
+  const VkPhysicalDeviceLimits *limits = &placement->device.limits;
+  VkDeviceSize used = 0, alignment = limits->minStorageBufferOffsetAlignment; /* both are powers of two */
+  if (limits->minTexelBufferOffsetAlignment > alignment) alignment = limits->minTexelBufferOffsetAlignment;
   act_block *block = &placement->blocks[placement->block_count++];
   uint32_t next = first;
   for (; next < package->header.buffer_count; next++) {
@@ -116,8 +118,7 @@ static act_status create_weight_block(act_placement *placement, uint32_t first, 
   }
   *end = next;
   if (used == 0) return ACT_OK;
-  act_status status = create_block(placement, align(used, 4), VK_BUFFER_STORAGE | VK_BUFFER_TRANSFER_DST,
-                                   VK_MEMORY_DEVICE_LOCAL, block, error);
+  act_status status = create_block(placement, align(used, 4), KERNEL_USAGE, VK_MEMORY_DEVICE_LOCAL, block, error);
   for (uint32_t i = first; i < next; i++)
     if (package->buffers[i].role == ACT_ROLE_WEIGHT) placement->buffers[i].buffer = block->buffer;
   return status;

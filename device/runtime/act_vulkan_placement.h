@@ -27,6 +27,7 @@ struct act_placement {
   act_block *blocks; /* the arena first, then weights, several in a block */
   uint32_t block_count;
   VkDescriptorBufferInfo *buffers; /* one for each of the package's: where it lies */
+  VkHandle *views;                 /* ACT_VIEWS for each of them: those that kernels read it through */
   VkHandle *set_layouts, *layouts, *pipelines; /* one for each kernel */
   VkHandle descriptor_pool;
   VkHandle *sets;   /* one for each step */
@@ -38,6 +39,12 @@ struct act_placement {
 /* act_vulkan_memory.c: arena and weights on the device, and the staging buffer. */
 act_status act_vulkan_place_memory(act_placement *placement, act_error *error);
 void act_vulkan_free_memory(act_placement *placement);
+
+/* act_vulkan_views.c: texel buffers over the package's buffers; made when a kernel first needs one. */
+enum { ACT_VIEWS = 4 };
+act_status act_vulkan_view(act_placement *placement, uint32_t buffer, act_bound bound, bool quads, VkHandle **view,
+                           act_error *error);
+void act_vulkan_free_views(act_placement *placement);
 
 /* act_vulkan_kernels.c: pipelines, and descriptor sets with every argument bound; refuses what the device cannot do. */
 act_status act_vulkan_place_kernels(act_placement *placement, act_error *error);

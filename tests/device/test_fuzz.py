@@ -114,9 +114,9 @@ def test_packages_load_in_several_threads(fuzzing, tmp_path):
 
 
 def damaged_vulkan(fuzzing, reseal, write, change):
-    """The Vulkan seed with the words of its first program changed."""
-    data = bytearray(write(fuzzing.vulkan_seed()).read_bytes())
-    program = fuzzing.spirv(half=False, shared_items=16)
+    """The seed with texel buffers with the words of its first program changed."""
+    data = bytearray(write(fuzzing.vulkan_seed(texels=True)).read_bytes())
+    program = fuzzing.spirv(half=False, shared_items=16, texels=True)
     start = bytes(data).index(program)
     words = list(struct.unpack(f"<{len(program) // 4}I", program))
     change(words)
@@ -136,6 +136,13 @@ def set_word(*wanted, index, value):
     return change
 
 
+def cut_image(words):
+    """The image type ends before it says that it is sampled; what was left of it is an instruction without meaning."""
+    start = find(words, 9 << 16 | 25, 21, 27, 5)
+    words[start], words[start + 7] = 7 << 16 | 25, 2 << 16
+
+
+NO_BUFFER = "neither a storage buffer nor a texel buffer of 32-bit values"
 DAMAGES = {
     "other group size in a constant": (
         set_word(4 << 16 | 43, 3, 16, 4, index=3, value=1024),
@@ -148,7 +155,20 @@ DAMAGES = {
     "execution mode by ids": (set_word(1 << 16 | 253, index=0, value=1 << 16 | 331), "several entry points or work"),
     "endless shared memory": (set_word(4 << 16 | 28, 7, 2, 18, index=2, value=7), "shared memory has an unknown size"),
     "unknown capability": (set_word(2 << 16 | 17, 1, index=1, value=11), "capability that the runtime does not ask"),
-    "binding out of range": (set_word(4 << 16 | 71, 12, 33, 2, index=3, value=128), "a binding is out of range"),
+    "binding out of range": (set_word(4 << 16 | 71, 12, 33, 2, index=3, value=256), "a binding is out of range"),
+    "storage buffer among texels of four": (set_word(4 << 16 | 71, 12, 33, 2, index=3, value=130), NO_BUFFER),
+    "texels of two types": (set_word(4 << 16 | 71, 11, 33, 129, index=3, value=0), "a binding has two types"),
+    "texels in two dimensions": (set_word(9 << 16 | 25, 21, 27, 5, index=3, value=1), NO_BUFFER),
+    "array of texels": (set_word(9 << 16 | 25, 21, 27, 5, index=5, value=1), NO_BUFFER),
+    "texels of several samples": (set_word(9 << 16 | 25, 21, 27, 5, index=6, value=1), NO_BUFFER),
+    "texels that are written": (set_word(9 << 16 | 25, 21, 27, 5, index=7, value=2), NO_BUFFER),
+    "unsigned texels": (set_word(4 << 16 | 21, 27, 32, 1, index=3, value=0), NO_BUFFER),
+    "texels of 64 bits": (set_word(4 << 16 | 21, 27, 32, 1, index=2, value=64), NO_BUFFER),
+    "texels of half floats": (set_word(3 << 16 | 22, 2, 32, index=2, value=16), NO_BUFFER),
+    "texels without a type": (set_word(9 << 16 | 25, 21, 27, 5, index=2, value=99), NO_BUFFER),
+    "sampled image without an image": (set_word(3 << 16 | 27, 22, 21, index=2, value=22), NO_BUFFER),
+    "texels behind no pointer": (set_word(4 << 16 | 59, 23, 10, 0, index=1, value=22), NO_BUFFER),
+    "image cut short": (cut_image, NO_BUFFER),
     "gap in the bindings": (set_word(4 << 16 | 71, 12, 33, 2, index=3, value=3), "bindings have a gap"),
     "other descriptor set": (set_word(4 << 16 | 71, 12, 34, 0, index=3, value=1), "another descriptor set"),
     "instruction without end": (set_word(1 << 16 | 56, index=0, value=9 << 16 | 56), "reaches beyond its end"),

@@ -1,12 +1,15 @@
+import dataclasses
+
 import numpy as np
 import onnx
 import pytest
 from act.compiler.layer_onnx import write_layer_onnx
 from act.compiler.layer_shape import LayerShape
 from act.compiler.memory.layout import Layout
-from act.compiler.schedules.conv import ConvTask, column_offsets, pack_weight
+from act.compiler.schedules.conv import ConvTask, column_offsets, pack_weight, split_columns, whole_columns
 from act.compiler.schedules.tile import Tile
 from onnx import helper
+from tvm import s_tir, te
 
 from ..kernel_check import TARGETS, compile_model, verified_error
 from ..onnx_networks import model_of, random
@@ -45,6 +48,19 @@ def test_packed_weights_hold_each_tile_side_by_side():
     assert packed[2].tolist() == [[8, 0], [9, 0]]  # the sixth filter does not exist
 
 
+@pytest.mark.parametrize(("columns", "kept", "expected"), [(4, 5, 8), (4, 8, 8), (1, 5, 5), (4, 1, 4)])
+def test_columns_are_rounded_up_to_those_of_a_tile(columns, kept, expected):
+    """What is added has no weight, and reads what the last column reads: nothing beyond the input."""
+    tile = Tile(filters=2, pixels=4, work_items=16, columns=columns)
+    given = np.ones((3, kept), np.float32), np.arange(kept, dtype=np.int32) * 7
+    matrix, offsets = whole_columns(*given, dataclasses.replace(task(2, shape()), tile=tile))
+    assert matrix.shape == (3, expected)
+    assert offsets.shape == (expected,)
+    assert matrix[:, :kept].tolist() == given[0].tolist()
+    assert not matrix[:, kept:].any()
+    assert offsets.tolist() == [*given[1].tolist(), *[given[1][-1]] * (expected - kept)]
+
+
 @pytest.mark.parametrize("dilation", [1, 2])
 def test_column_offsets_address_the_padded_input(dilation):
     layer = shape(c_in=2, hw=5, dilation=dilation)
@@ -76,6 +92,7 @@ CASES = {
     "dilation": shape(hw=10, dilation=2),
     "large kernel": shape(hw=11, kernel=7, stride=2),
     "one by one": shape(c_in=12, c_out=7, hw=9, kernel=1),
+    "one by one, a few channels more": shape(c_in=13, c_out=7, hw=9, kernel=1),
     "columns": shape(c_in=8, c_out=12, hw=14, columns=20),
     "columns, stride": shape(c_in=8, c_out=12, hw=15, stride=2, columns=20),
     "blocks": shape(c_in=16, c_out=12, hw=14, columns=60, blocks=15),
@@ -132,6 +149,30 @@ def test_vectors_of_filters_with_residual_and_half_floats(tmp_path):
     model = model_of(nodes, {**weights, "low": np.float32(0), "high": np.float32(6)})
     assert verified_error(model, tmp_path, batch=2) < 1e-5
     assert verified_error(model, tmp_path, precision="fp16") < 2e-2
+
+
+@pytest.mark.vulkan
+@pytest.mark.parametrize("name", CASES)
+def test_several_columns_at_once_give_the_same(name, tmp_path):
+    """As in the lanes of a CPU: whatever their number is, of a table or of loops."""
+    model = onnx.load(write_layer_onnx(CASES[name], tmp_path / "layer.onnx"))
+    assert verified_error(model, tmp_path, target="host-vulkan") < 1e-5
+    assert "4 columns at once" in compile_onnx_layer(CASES[name], tmp_path, "host-vulkan").tile
+
+
+@pytest.mark.parametrize(
+    ("loops", "count", "expected"),
+    [((64, 1, 1), 4, 4), ((16, 3, 3), 4, 3), ((2, 5, 7), 4, 7), ((144,), 4, 4), ((10,), 4, 2), ((7, 1), 1, None)],
+)
+def test_a_sum_takes_the_columns_of_the_innermost_loop(loops, count, expected):
+    """A sum that is written out for each column of a step, not stored between: statements that follow each other."""
+    x = te.placeholder((8, *loops), "float32", name="x")
+    axes = [te.reduce_axis((0, extent)) for extent in loops]
+    schedule = s_tir.Schedule(te.create_prim_func([x, te.compute((8,), lambda i: te.sum(x[(i, *axes)], axis=axes))]))
+    _, *reduction = schedule.get_loops(schedule.get_child_blocks(schedule.get_sblock("root"))[0])
+    outer, inner = split_columns(schedule, reduction, count)
+    assert [int(schedule.get(loop).extent) for loop in inner] == ([expected] if expected else [])
+    assert np.prod([int(schedule.get(loop).extent) for loop in (*outer, *inner)]) == np.prod(loops)
 
 
 @pytest.mark.parametrize("name", [name for name in CASES if name.partition(",")[0] in LOWERINGS])

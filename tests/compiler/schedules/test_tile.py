@@ -65,10 +65,15 @@ def test_a_tile_stays_within_a_group(filters, groups, target):
 
 def test_lanes_of_a_cpu_want_the_largest_tile():
     host, lanes = (choose_tile(64, (56, 56), 1, get_target(name)) for name in ("host-opencl", "host-vulkan"))
-    assert (lanes.filters, lanes.pixels, lanes.work_items) == (32, 8, 32)
+    assert (lanes.filters, lanes.pixels, lanes.work_items, lanes.columns) == (32, 8, 16, 4)
     assert lanes.filters > host.filters
     phone = choose_tile(64, (56, 56), 1, get_target("adreno640"))
     assert choose_tile(64, (56, 56), 1, get_target("adreno640-vulkan")) == replace(phone, texels=False)
+
+
+@pytest.mark.parametrize(("size", "pixels"), [(4, 2), (2, 1), (7, 8), (8, 8), (32, 8)])
+def test_no_more_than_half_of_the_lanes_are_idle_on_small_maps(size, pixels):
+    assert choose_tile(512, (size, size), 1, get_target("host-vulkan")).pixels == pixels
 
 
 def test_texels_are_for_whole_ones_on_a_phone():
@@ -80,6 +85,6 @@ def test_texels_are_for_whole_ones_on_a_phone():
 
 
 def test_depthwise_tiles_differ_on_lanes_alone():
-    tile = Tile(filters=32, pixels=8, work_items=8)
+    tile = Tile(filters=32, pixels=8, work_items=8, columns=4)
     assert depthwise_tile(tile, get_target("host-opencl")) == tile
     assert depthwise_tile(tile, get_target("host-vulkan")) == Tile(filters=4, pixels=8, work_items=8, whole_rows=True)

@@ -10,10 +10,11 @@ typedef void (*function_t)(void);
 function_t vkGetInstanceProcAddr(VkInstance instance, const char *name);
 
 typedef enum {
-  DEVICE = 0x61, BUFFER, MEMORY, MODULE, SET_LAYOUT, LAYOUT, PIPELINE, DESCRIPTOR_POOL, SET, COMMAND_POOL, COMMANDS,
-  QUERIES
+  DEVICE = 0x61, BUFFER, VIEW, MEMORY, MODULE, SET_LAYOUT, LAYOUT, PIPELINE, DESCRIPTOR_POOL, SET, COMMAND_POOL,
+  COMMANDS, QUERIES
 } kind_t;
 enum { INITIAL, RECORDING, EXECUTABLE, MAX_RANGE = 1 << 26, MAX_GROUPS = 65535, MAX_DESCRIPTORS = 16, LARGE = 1 << 20 };
+enum { MAX_TEXELS = 1 << 16, BINDINGS = 256, TYPES = 8 };
 static const VkHandle RUBBISH = 0xdeadbeefdeadbee8u;
 
 typedef struct object {
@@ -21,7 +22,10 @@ typedef struct object {
   uint64_t size;
   unsigned char *mapped;
   struct object *memory, *next; /* of a pool: what came from it */
+  VkFlags usage;
   uint32_t room, bindings, written;
+  uint32_t count[TYPES]; /* of a pool and a layout: descriptors of each type */
+  unsigned char types[BINDINGS]; /* of a layout and a set; 0: no such binding */
   int state;
 } object_t;
 
@@ -91,6 +95,9 @@ static void fill(VkPhysicalDeviceProperties *properties) {
   VkPhysicalDeviceLimits *limits = &properties->limits;
   limits->maxStorageBufferRange = MAX_RANGE;
   limits->maxPerStageDescriptorStorageBuffers = limits->maxDescriptorSetStorageBuffers = MAX_DESCRIPTORS;
+  limits->maxPerStageDescriptorSampledImages = limits->maxDescriptorSetSampledImages = MAX_DESCRIPTORS;
+  limits->maxTexelBufferElements = MAX_TEXELS;
+  limits->minTexelBufferOffsetAlignment = STUB_ALIGNMENT;
   limits->maxComputeSharedMemorySize = STUB_LOCAL_MEMORY;
   limits->maxComputeWorkGroupInvocations = STUB_MAX_GROUP;
   for (int i = 0; i < 3; i++) limits->maxComputeWorkGroupCount[i] = MAX_GROUPS;
@@ -117,6 +124,11 @@ void vkGetPhysicalDeviceFeatures2(VkPhysicalDevice device, VkPhysicalDeviceFeatu
   VkPhysicalDevice16BitStorageFeatures *half = features->pNext;
   STUB_CHECK(device != NULL && half->sType == VK_TYPE_16BIT_STORAGE_FEATURES);
   half->storageBuffer16BitAccess = 1;
+}
+
+void vkGetPhysicalDeviceFormatProperties(VkPhysicalDevice device, uint32_t format, VkFormatProperties *properties) {
+  STUB_CHECK(device != NULL && format != 0);
+  *properties = (VkFormatProperties){0, 0, stub_fails() ? 0 : VK_FORMAT_FEATURE_UNIFORM_TEXEL_BUFFER};
 }
 
 void vkGetPhysicalDeviceMemoryProperties(VkPhysicalDevice device, VkPhysicalDeviceMemoryProperties *memory) {
@@ -178,7 +190,31 @@ VkResult vkCreateBuffer(VkDevice device, const VkBufferCreateInfo *info, const v
   STUB_CHECK(info->size > 0 && info->size <= STUB_MAX_ALLOCATION && info->usage != 0 && allocator == NULL);
   object_t *object = create(BUFFER, buffer);
   if (object != NULL) object->size = info->size;
+  if (object != NULL) object->usage = info->usage;
   return object != NULL ? VK_SUCCESS : -2;
+}
+
+static uint64_t texel_bytes(uint32_t format) {
+  if (format == VK_FORMAT_R32_SFLOAT || format == VK_FORMAT_R32_SINT) return 4;
+  STUB_CHECK(format == VK_FORMAT_R32G32B32A32_SFLOAT || format == VK_FORMAT_R32G32B32A32_SINT);
+  return 16;
+}
+
+VkResult vkCreateBufferView(VkDevice device, const VkBufferViewCreateInfo *info, const void *allocator,
+                            VkHandle *view) {
+  const object_t *buffer = get(info->buffer, BUFFER);
+  get_device(device);
+  STUB_CHECK(info->sType == VK_TYPE_BUFFER_VIEW_CREATE_INFO && info->flags == 0 && allocator == NULL);
+  STUB_CHECK(buffer->memory != NULL && (buffer->usage & VK_BUFFER_UNIFORM_TEXEL));
+  STUB_CHECK(info->range > 0 && info->range % texel_bytes(info->format) == 0 &&
+             info->range / texel_bytes(info->format) <= MAX_TEXELS && info->offset % STUB_ALIGNMENT == 0);
+  STUB_CHECK(info->offset <= buffer->size && info->range <= buffer->size - info->offset);
+  return create(VIEW, view) != NULL ? VK_SUCCESS : -1;
+}
+
+void vkDestroyBufferView(VkDevice device, VkHandle view, const void *allocator) {
+  STUB_CHECK(get_device(device) != NULL && allocator == NULL);
+  destroy(view, VIEW);
 }
 
 void vkDestroyBuffer(VkDevice device, VkHandle buffer, const void *allocator) {
@@ -241,11 +277,19 @@ void vkDestroyShaderModule(VkDevice device, VkHandle module, const void *allocat
 VkResult vkCreateDescriptorSetLayout(VkDevice device, const VkDescriptorSetLayoutCreateInfo *info,
                                      const void *allocator, VkHandle *layout) {
   get_device(device);
-  STUB_CHECK(info->bindingCount <= MAX_DESCRIPTORS && allocator == NULL);
-  for (uint32_t i = 0; i < info->bindingCount; i++) STUB_CHECK(info->pBindings[i].binding == i);
+  STUB_CHECK(info->bindingCount <= 2 * MAX_DESCRIPTORS && allocator == NULL);
   object_t *object = create(SET_LAYOUT, layout);
-  if (object != NULL) object->bindings = info->bindingCount;
-  return object != NULL ? VK_SUCCESS : -1;
+  if (object == NULL) return -1;
+  object->bindings = info->bindingCount;
+  for (uint32_t i = 0; i < info->bindingCount; i++) {
+    const VkDescriptorSetLayoutBinding *one = &info->pBindings[i];
+    STUB_CHECK(one->binding < BINDINGS && object->types[one->binding] == 0 && one->descriptorCount == 1);
+    STUB_CHECK(one->descriptorType == VK_DESCRIPTOR_STORAGE_BUFFER ||
+               one->descriptorType == VK_DESCRIPTOR_UNIFORM_TEXEL_BUFFER);
+    object->types[one->binding] = (unsigned char)one->descriptorType;
+    STUB_CHECK(++object->count[one->descriptorType] <= MAX_DESCRIPTORS);
+  }
+  return VK_SUCCESS;
 }
 
 void vkDestroyDescriptorSetLayout(VkDevice device, VkHandle layout, const void *allocator) {
@@ -286,12 +330,14 @@ void vkDestroyPipeline(VkDevice device, VkHandle pipeline, const void *allocator
 VkResult vkCreateDescriptorPool(VkDevice device, const VkDescriptorPoolCreateInfo *info, const void *allocator,
                                 VkHandle *pool) {
   get_device(device);
-  STUB_CHECK(info->maxSets > 0 && info->poolSizeCount == 1 && info->pPoolSizes[0].descriptorCount > 0 &&
-             allocator == NULL);
+  STUB_CHECK(info->maxSets > 0 && info->poolSizeCount > 0 && info->poolSizeCount <= 2 && allocator == NULL);
   object_t *object = create(DESCRIPTOR_POOL, pool);
   if (object == NULL) return -2;
   object->room = info->maxSets;
-  object->bindings = info->pPoolSizes[0].descriptorCount;
+  for (uint32_t i = 0; i < info->poolSizeCount; i++) {
+    STUB_CHECK(info->pPoolSizes[i].type < TYPES && info->pPoolSizes[i].descriptorCount > 0);
+    object->count[info->pPoolSizes[i].type] += info->pPoolSizes[i].descriptorCount;
+  }
   return VK_SUCCESS;
 }
 
@@ -304,11 +350,13 @@ VkResult vkAllocateDescriptorSets(VkDevice device, const VkDescriptorSetAllocate
   object_t *pool = get(info->descriptorPool, DESCRIPTOR_POOL);
   const object_t *layout = get(info->pSetLayouts[0], SET_LAYOUT);
   get_device(device);
-  STUB_CHECK(info->descriptorSetCount == 1 && pool->room > 0 && pool->bindings >= layout->bindings);
+  STUB_CHECK(info->descriptorSetCount == 1 && pool->room > 0);
+  for (int i = 0; i < TYPES; i++) STUB_CHECK(pool->count[i] >= layout->count[i]);
   object_t *set = create(SET, sets);
   if (set == NULL) return -1000069000;
   pool->room--;
-  pool->bindings -= layout->bindings;
+  for (int i = 0; i < TYPES; i++) pool->count[i] -= layout->count[i];
+  memcpy(set->types, layout->types, sizeof set->types);
   set->bindings = layout->bindings;
   set->next = pool->next;
   pool->next = set;
@@ -321,12 +369,16 @@ void vkUpdateDescriptorSets(VkDevice device, uint32_t count, const VkWriteDescri
   const VkDescriptorBufferInfo *info = write->pBufferInfo;
   get_device(device);
   STUB_CHECK(count == 1 && copies == 0 && copy == NULL && write->descriptorCount == 1 &&
-             write->dstBinding < set->bindings);
+             write->dstBinding < BINDINGS && set->types[write->dstBinding] == write->descriptorType);
+  set->written++;
+  if (write->descriptorType == VK_DESCRIPTOR_UNIFORM_TEXEL_BUFFER) {
+    get(*write->pTexelBufferView, VIEW);
+    return;
+  }
   const object_t *buffer = get(info->buffer, BUFFER);
   STUB_CHECK(buffer->memory != NULL && info->offset % STUB_ALIGNMENT == 0 && info->range > 0 &&
              info->range <= MAX_RANGE);
   STUB_CHECK(info->offset <= buffer->size && info->range <= buffer->size - info->offset);
-  set->written++;
 }
 
 VkResult vkCreateCommandPool(VkDevice device, const VkCommandPoolCreateInfo *info, const void *allocator,
