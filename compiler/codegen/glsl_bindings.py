@@ -38,13 +38,10 @@ class Binding:
 
     def declarations(self, used: set[str]) -> list[str]:
         """GLSL of the declarations that are needed: at least one, so that bindings have no gap."""
-        quads = [self._texels(quads=True) if self.storage.texels else self._array(quads=True)]
-        if self.storage.quads not in used:
-            quads = []
-        if not self.storage.texels:
-            return [self._array(quads=False), *quads]
-        values = [self._texels(quads=False)] if self.storage.name in used or not quads else []
-        return [*values, *quads]
+        declare = self._texels if self.storage.texels else self._array
+        has_quads = self.storage.quads in used
+        has_values = not self.storage.texels or self.storage.name in used or not has_quads
+        return [declare(quads=quads) for quads, needed in ((False, has_values), (True, has_quads)) if needed]
 
     def _array(self, *, quads: bool) -> str:
         access = "readonly restrict buffer" if self.storage.constant else "buffer"

@@ -6,6 +6,7 @@ import os
 import shutil
 import struct
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -185,6 +186,41 @@ def test_spirv_that_hides_its_needs_is_refused(fuzzing, runner, write, reseal, t
     done = subprocess.run([str(runner), "check", str(path)], capture_output=True, text=True, timeout=10)
     assert done.returncode == 10
     assert expected in json.loads(done.stdout.split(" ", 4)[4])["message"]
+
+
+@pytest.mark.parametrize(
+    ("buffer", "changes", "expected"),
+    [
+        (0, {}, None),
+        (4, {"shape": (65537,), "size_bytes": 4 * 65537}, "has 65537 texels, kernels on this device see at most 65536"),
+        (5, {"offset": 640}, "is at offset 640, texels on this device need multiples of 256 bytes"),
+        (2, {"shape": (3,), "size_bytes": 12}, "has 12 bytes, a kernel reads texels of 16"),
+    ],
+)
+def test_texels_beyond_the_limits_of_a_device_are_refused(fuzzing, runner, write, tmp_path, buffer, changes, expected):
+    """On the stub, whose limits are small; it computes nothing, so that verification fails where nothing is refused."""
+    (tmp_path / "act_package.h").write_text(c_header())
+    stub = tmp_path / "stub.so"
+    sources = [str(fuzzing.FUZZ / name) for name in ("stub_opencl.c", "stub_vulkan.c")]
+    flags = [*fuzzing.FLAGS, f"-I{tmp_path}", f"-I{fuzzing.RUNTIME}", "-fPIC", "-shared"]
+    subprocess.run([shutil.which("gcc") or pytest.skip("needs gcc"), *flags, *sources, "-o", str(stub)], check=True)
+    package = fuzzing.vulkan_seed(texels=True)
+    buffers = list(package.buffers)
+    # Integer texels of the first argument are the last weight, so that it can be longer.
+    buffers[buffer] = replace(buffers[buffer], **changes)
+    first, *rest = package.steps
+    package = replace(
+        package,
+        arena_bytes=1024,
+        buffers=tuple(buffers),
+        steps=(replace(first, arguments=(4, 2, 5)), *rest),
+        weights=package.weights + bytes(4 * 65537),
+    )
+    command = [str(runner), "verify", str(write(package))]
+    environment = {**os.environ, "ACT_VULKAN_LIBRARY": str(stub)}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=20)
+    assert done.returncode != 0
+    assert (expected or "output differs") in done.stderr
 
 
 @pytest.mark.opencl

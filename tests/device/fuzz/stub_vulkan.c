@@ -14,7 +14,7 @@ typedef enum {
   COMMANDS, QUERIES
 } kind_t;
 enum { INITIAL, RECORDING, EXECUTABLE, MAX_RANGE = 1 << 26, MAX_GROUPS = 65535, MAX_DESCRIPTORS = 16, LARGE = 1 << 20 };
-enum { MAX_TEXELS = 1 << 16, BINDINGS = 256, TYPES = 8 };
+enum { MAX_TEXELS = 1 << 16, TEXEL_ALIGNMENT = 2 * STUB_ALIGNMENT, BINDINGS = 256, TYPES = 8 };
 static const VkHandle RUBBISH = 0xdeadbeefdeadbee8u;
 
 typedef struct object {
@@ -97,7 +97,7 @@ static void fill(VkPhysicalDeviceProperties *properties) {
   limits->maxPerStageDescriptorStorageBuffers = limits->maxDescriptorSetStorageBuffers = MAX_DESCRIPTORS;
   limits->maxPerStageDescriptorSampledImages = limits->maxDescriptorSetSampledImages = MAX_DESCRIPTORS;
   limits->maxTexelBufferElements = MAX_TEXELS;
-  limits->minTexelBufferOffsetAlignment = STUB_ALIGNMENT;
+  limits->minTexelBufferOffsetAlignment = TEXEL_ALIGNMENT;
   limits->maxComputeSharedMemorySize = STUB_LOCAL_MEMORY;
   limits->maxComputeWorkGroupInvocations = STUB_MAX_GROUP;
   for (int i = 0; i < 3; i++) limits->maxComputeWorkGroupCount[i] = MAX_GROUPS;
@@ -207,7 +207,7 @@ VkResult vkCreateBufferView(VkDevice device, const VkBufferViewCreateInfo *info,
   STUB_CHECK(info->sType == VK_TYPE_BUFFER_VIEW_CREATE_INFO && info->flags == 0 && allocator == NULL);
   STUB_CHECK(buffer->memory != NULL && (buffer->usage & VK_BUFFER_UNIFORM_TEXEL));
   STUB_CHECK(info->range > 0 && info->range % texel_bytes(info->format) == 0 &&
-             info->range / texel_bytes(info->format) <= MAX_TEXELS && info->offset % STUB_ALIGNMENT == 0);
+             info->range / texel_bytes(info->format) <= MAX_TEXELS && info->offset % TEXEL_ALIGNMENT == 0);
   STUB_CHECK(info->offset <= buffer->size && info->range <= buffer->size - info->offset);
   return create(VIEW, view) != NULL ? VK_SUCCESS : -1;
 }
