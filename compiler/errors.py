@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-__all__ = ["CompileError", "OnnxInputError", "UnsupportedOpError"]
+import contextlib
+from collections.abc import Iterator
+
+__all__ = ["CompileError", "OnnxInputError", "UnsupportedOpError", "hear_interrupts"]
 
 
 class CompileError(RuntimeError):
@@ -15,3 +18,14 @@ class UnsupportedOpError(CompileError):
 
 class OnnxInputError(ValueError):
     """The file is not an ONNX model that may be read: not ONNX, cut short, invalid, or reaching outside its folder."""
+
+
+@contextlib.contextmanager
+def hear_interrupts() -> Iterator[None]:
+    """Around calls of TVM: of an interrupt that comes while it calls Python, it makes an error without a word."""
+    try:
+        yield
+    except RuntimeError as error:
+        if type(error) is RuntimeError and not str(error):
+            raise KeyboardInterrupt from error
+        raise

@@ -18,7 +18,7 @@ import tvm
 from tvm import relax, tirx
 
 from ..device.precision import STORAGE_DTYPES
-from .errors import CompileError, UnsupportedOpError
+from .errors import CompileError, UnsupportedOpError, hear_interrupts
 from .images import texels
 from .kernel_choice import UNTUNED, TunedKernels
 from .kernels import KernelBuilder
@@ -46,6 +46,7 @@ __all__ = ["LoweredNetwork", "LoweredStep", "Tensor", "lower"]
 MAX_FUSED = 60
 
 
+@hear_interrupts()
 def lower(
     module: tvm.IRModule, target: Target, *, names: dict[str, list[str]], tuned: TunedKernels = UNTUNED
 ) -> LoweredNetwork:

@@ -16,7 +16,7 @@ import tvm
 import tvm_ffi
 from tvm import tirx
 
-from ..errors import CompileError
+from ..errors import CompileError, hear_interrupts
 from ..images import IMAGE_ATTRIBUTE
 from ..memory.layout import Layout
 from ..targets import Target
@@ -112,13 +112,14 @@ def lower_function(func: tirx.PrimFunc, target: Target, *, name: str) -> tuple[D
     try:
         pipeline, _, finalize = importlib.import_module("tvm.tirx.compilation_pipeline").get_tir_pipeline("s_tir")
         split = importlib.import_module("tvm.tirx.build").split_host_device_mods
-        with tvm_target, _index_passes(target):
-            lowered = pipeline(_index_type(tvm.IRModule({name: func}), target))
-        _, devices = split(lowered)
         found = []
-        for module in devices.values():
-            finished = finalize()(module)
-            found += [_device_function(variable, kernel, images) for variable, kernel in finished.functions.items()]
+        with hear_interrupts():
+            with tvm_target, _index_passes(target):
+                lowered = pipeline(_index_type(tvm.IRModule({name: func}), target))
+            _, devices = split(lowered)
+            for module in devices.values():
+                finished = finalize()(module)
+                found += [_device_function(variable, kernel, images) for variable, kernel in finished.functions.items()]
     except Exception as error:  # TVM raises its own types, and Python's
         raise CompileError(f"TVM cannot lower {name!r}: {last_line(error)}") from error
     if not found:

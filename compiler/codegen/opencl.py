@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tvm
 
-from ..errors import CompileError
+from ..errors import CompileError, hear_interrupts
 from ..targets import Target
 from .device_functions import DeviceFunction, DeviceKernel, last_line
 from .opencl_half import spell_halves, without_extension
@@ -22,8 +22,9 @@ def opencl_kernel(function: DeviceFunction, target: Target) -> DeviceKernel:
     """
     try:
         build = tvm.get_global_func("target.build.opencl")
-        spelled = spell_halves(spell_texels(function.function, function.images))
-        module = build(tvm.IRModule({function.name: spelled}), target.tvm_target())
+        with hear_interrupts():
+            spelled = spell_halves(spell_texels(function.function, function.images))
+            module = build(tvm.IRModule({function.name: spelled}), target.tvm_target())
     except Exception as error:  # TVM raises its own types, and Python's
         raise CompileError(f"TVM cannot generate OpenCL for {function.name!r}: {last_line(error)}") from error
     (x, y, z), (gx, gy, gz) = function.local_size, function.groups
