@@ -163,6 +163,11 @@ def compared(device: Device, dense: Path, small: Path, macs_x: float, args: argp
     }
 
 
+def described(device: Device) -> dict[str, Any]:
+    """What a result says of its device: not where its libraries lie."""
+    return {name: getattr(device.info, name) for name in ("id", "name", "platform", "driver", "version", "fingerprint")}
+
+
 def line(row: dict[str, Any]) -> str:
     """A row for people."""
     paper = f", paper {row['paper']:.2f}" if row["paper"] else ""
@@ -177,7 +182,7 @@ def write(out: Path | None, device: Device, rows: list[dict[str, Any]]) -> None:
     """The table so far."""
     if out is not None:
         out.parent.mkdir(parents=True, exist_ok=True)
-        results = {"device": device.info.to_dict(), "rows": rows, **describe_environment()}
+        results = {"device": described(device), "rows": rows, **describe_environment()}
         out.write_text(json.dumps(results, indent=2) + "\n")
 
 

@@ -27,6 +27,7 @@ from act.compiler.targets import Target, get_target
 from act.device.devices import Device, TimingOptions, open_device
 from act.toolchain.environment import describe_environment
 from published_networks import NETWORKS
+from realised_share import described
 
 WEIGHTED = ("conv", "depthwise", "linear")
 
@@ -56,7 +57,7 @@ def main() -> None:
         print_rows(title, part, errors[title])
     if args.out is not None:
         results = {
-            "device": device.info.to_dict(),
+            "device": described(device),
             "target": target.name,
             "model_version": MODEL_VERSION,
             "fitted_constants": dataclasses.asdict(found),

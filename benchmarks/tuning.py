@@ -26,6 +26,7 @@ from act.device.devices import Device, open_device
 from act.device.tuning_records import TuningRecords
 from act.toolchain.environment import describe_environment
 from metaschedule import MetaScheduleSearch
+from realised_share import described
 
 OURS = {"act": best_first, "random": random_order}
 METHODS = (*OURS, "metaschedule")
@@ -94,7 +95,7 @@ def main() -> None:
         rows.append(tuned(name, device, target, args))
         print(line(rows[-1]), flush=True)
         if args.out is not None:
-            found = {"device": device.info.to_dict(), "seconds": args.seconds, "rows": rows, **describe_environment()}
+            found = {"device": described(device), "seconds": args.seconds, "rows": rows, **describe_environment()}
             args.out.parent.mkdir(parents=True, exist_ok=True)
             args.out.write_text(json.dumps(found, indent=2) + "\n")
 

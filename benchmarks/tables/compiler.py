@@ -97,6 +97,7 @@ def shares() -> str:
             "compact ms",
             "faster",
             "share",
+            "of kernels",
             "asked",
             "paper",
             "onnxruntime ms",
