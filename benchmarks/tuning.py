@@ -78,7 +78,8 @@ LAYERS = {
 def main() -> None:
     """Tune every layer with every method, compare, and write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("layers", nargs="*", metavar="LAYER", help=f"default all: {'; '.join(LAYERS)}")
+    names = "; ".join(LAYERS).replace("%", "%%")
+    parser.add_argument("layers", nargs="*", metavar="LAYER", help=f"default all: {names}")
     parser.add_argument("--device", default="opencl:0")
     parser.add_argument("--seconds", type=float, default=60.0, help="for each layer and method")
     parser.add_argument("--turns", type=int, default=5, help="calls of the last comparison")
