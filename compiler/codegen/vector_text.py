@@ -24,7 +24,7 @@ __all__ = ["tidy_vectors"]
 _CONSTRUCTOR = re.compile(r"\(float([248])\)\(")
 _INDEX = re.compile(r"(?P<type>int|long)(?P<lanes>[248]) (?P<name>\w+) = \((?P=type)(?P=lanes)\)\(")
 _CALL = re.compile(r"\bv(?:load|store)(?P<lanes>[248])\(")
-_SPACE = re.compile(r"(?P<space>__global|__local) \w+(?:\*(?: restrict)?)? (?P<name>\w+)")
+_SPACE = re.compile(r"(?P<space>__global|__local) (?P<type>\w+)(?:\*(?: restrict)?)? (?P<name>\w+)")
 _TERM = re.compile(r"\((?P<base>.*)\)\+\((?:\(long\))?1\*\d+\)")
 
 
@@ -40,8 +40,8 @@ def tidy_vectors(source: str, *, calls: bool) -> str:
 
 
 def _without_calls(source: str) -> str:
-    spaces = {match["name"]: match["space"] for match in _SPACE.finditer(source)}
-    widths: set[str] = set()
+    spaces = {match["name"]: (match["space"], match["type"]) for match in _SPACE.finditer(source)}
+    types: set[str] = set()
 
     def written(text: str) -> str:
         parts, position = [], 0
@@ -50,16 +50,16 @@ def _without_calls(source: str) -> str:
                 continue
             arguments, end = _arguments(text, match.end())
             *value, _, pointer = map(written, arguments)
-            space = spaces.get(pointer.split(" ", 1)[0], "__private")
-            place = f"*({space} {'' if value else 'const '}act_float{match['lanes']} *)({pointer})"
+            space, type_ = spaces.get(pointer.split(" ", 1)[0], ("__private", "float"))
+            vector = f"{type_}{match['lanes']}"
+            place = f"*({space} {'' if value else 'const '}act_{vector} *)({pointer})"
             parts += [text[position : match.start()], f"{place} = {value[0]}" if value else f"({place})"]
-            widths.add(match["lanes"])
+            types.add(vector)
             position = end
         return "".join([*parts, text[position:]])
 
     source = written(source)
-    types = [f"typedef float{lanes} act_float{lanes} __attribute__((aligned(4)));\n" for lanes in sorted(widths)]
-    return "".join([*types, source])
+    return "".join([*(f"typedef {name} act_{name} __attribute__((aligned(4)));\n" for name in sorted(types)), source])
 
 
 def _scalar_indices(source: str) -> tuple[str, dict[str, int]]:

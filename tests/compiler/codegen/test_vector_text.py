@@ -40,6 +40,12 @@ def test_without_calls_loads_and_stores_go_through_unaligned_pointers():
     assert last == f"*(__private act_float4 *)(acc + (2)) = {product};"
 
 
+def test_integers_keep_their_type():
+    tidied = tidy_vectors("(__global int* restrict t) {\nint4 v = vload4(0, t + 1);", calls=False)
+    assert tidied.splitlines()[0] == "typedef int4 act_int4 __attribute__((aligned(4)));"
+    assert tidied.endswith("int4 v = (*(__global const act_int4 *)(t + 1));")
+
+
 def test_half_floats_keep_their_calls():
     source = "x = vload_half8(0, p + 1); vstore_half8_rte(x, 0, q);"
     assert tidy_vectors(source, calls=False) == source
