@@ -81,7 +81,7 @@ def rows_of(out: Path, settings: dict[str, Any]) -> dict[tuple[str, int], dict[s
     if not out.exists():
         return {}
     found = json.loads(out.read_text())
-    if other := [name for name, value in settings.items() if found[name] != value]:
+    if other := [name for name, value in settings.items() if found.get(name) != value]:
         sys.exit(f"{out} holds runs with another {', '.join(other)}: choose another file with --out")
     return {(row["method"], row["seed"]): row for row in found["rows"] if "problem" not in row}
 

@@ -4,31 +4,30 @@ import statistics
 
 from act.device.precision import TOLERANCES
 
-from .layout import RESULTS, hardware, read, section
+from .layout import RESULTS, hardware, read, result, section
 
 
 def compiled() -> str:
     """Which networks compile and match, by `compile_networks.py`."""
-    path = RESULTS / "compile_networks.json"
-    if not path.exists():
+    found = result("compile_networks.json")
+    if found is None:
         return ""
-    found = read(path)
     rows = []
     for row in found["networks"]:
         cells = [row["network"], str(row.get("size", ""))]
         for target in found["targets"]:
-            result = row.get("targets", {}).get(target, {"error": row.get("error", "not run")})
-            if "error" in result:
-                cells.append(result["error"][:120])
+            outcome = row.get("targets", {}).get(target, {"error": row.get("error", "not run")})
+            if "error" in outcome:
+                cells.append(outcome["error"][:120])
                 continue
-            difference = result.get("difference")
+            difference = outcome.get("difference")
             verdict = "not run" if difference is None else f"{difference:.0e}"
             verdict += (
                 " DIFFERS"
                 if difference is not None and difference > TOLERANCES[target.partition(":")[2] or "fp32"]
                 else ""
             )
-            cells.append(f"{verdict}, {result['steps']} kernels")
+            cells.append(f"{verdict}, {outcome['steps']} kernels")
         rows.append(cells)
     allowed = ", ".join(f"{limit:g} in {precision}" for precision, limit in TOLERANCES.items())
     note = (
@@ -42,10 +41,9 @@ def compiled() -> str:
 
 def compile_cost() -> str:
     """Seconds, memory and arenas, by `compile_cost.py`."""
-    path = RESULTS / "compile_cost.json"
-    if not path.exists():
+    found = result("compile_cost.json")
+    if found is None:
         return ""
-    found = read(path)
     rows = []
     for row in found["rows"]:
         begin = (row["network"], row["target"], row["precision"])
@@ -108,10 +106,9 @@ def shares() -> str:
 
 def ncnn() -> str:
     """Beside ncnn on one Vulkan device, by `against_ncnn.py`."""
-    path = RESULTS / "against_ncnn.json"
-    if not path.exists():
+    found = result("against_ncnn.json")
+    if found is None:
         return ""
-    found = read(path)
     rows = [
         (
             row["network"],

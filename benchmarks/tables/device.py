@@ -2,15 +2,14 @@
 
 import statistics
 
-from .layout import RESULTS, hardware, read, section
+from .layout import hardware, result, section
 
 
 def overhead() -> str:
     """What a measurement costs and how it repeats, by `harness_overhead.py`."""
-    path = RESULTS / "harness_overhead.json"
-    if not path.exists():
+    found = result("harness_overhead.json")
+    if found is None:
         return ""
-    found = read(path)
     rows = [
         (
             row["device"],
@@ -56,10 +55,9 @@ def _furthest(medians: list[float]) -> str:
 
 def fuzz() -> str:
     """Damaged packages, by `fuzz_runtime.py`."""
-    path = RESULTS / "fuzz_runtime.json"
-    if not path.exists():
+    found = result("fuzz_runtime.json")
+    if found is None:
         return ""
-    found = read(path)
     rows = [(name, f"{share:.1f}") for name, share in found["line_coverage"].items()]
     note = (
         f"{found['executions']:,} damaged packages under the address and undefined-behaviour sanitizers, seed "

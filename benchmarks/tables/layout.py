@@ -26,3 +26,9 @@ def read(path: Path) -> dict[str, Any]:
     """A result file."""
     found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     return found
+
+
+def result(name: str) -> dict[str, Any] | None:
+    """The result file of that name; None where its script was not run."""
+    path = RESULTS / name
+    return read(path) if path.exists() else None

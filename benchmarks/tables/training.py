@@ -2,7 +2,7 @@
 
 import statistics
 
-from .layout import RESULTS, hardware, read, section
+from .layout import RESULTS, hardware, read, result, section
 
 
 def admm() -> str:
@@ -38,10 +38,9 @@ def training_compiled() -> str:
 
 def ranking() -> str:
     """Quick evaluation against retraining, by `rank_correlation.py`."""
-    path = RESULTS / "rank_correlation.json"
-    if not path.exists():
+    found = result("rank_correlation.json")
+    if found is None:
         return ""
-    found = read(path)
     rows = [
         (f"{rate['macs_x']:g}×", name.replace("_", " "), *(f"{value[key]:.2f}" for key in ("rho", "p")))
         for rate in found["rates"]
@@ -57,10 +56,9 @@ def ranking() -> str:
 
 def search() -> str:
     """Trials in time, memory and accuracy, by `search_cost.py`."""
-    path = RESULTS / "search_cost.json"
-    if not path.exists():
+    found = result("search_cost.json")
+    if found is None:
         return ""
-    found = read(path)
     rows = []
     for row in found["rows"]:
         peaks = row.get("peak_bytes_by_trials", {})
@@ -84,10 +82,9 @@ def search() -> str:
 
 def processes() -> str:
     """One process against two, by `two_processes.py`."""
-    path = RESULTS / "two_processes.json"
-    if not path.exists():
+    found = result("two_processes.json")
+    if found is None:
         return ""
-    found = read(path)
     texts = {
         "whole": "one process, whole batches",
         "parts": "one process, batches in two parts",
@@ -107,10 +104,9 @@ def processes() -> str:
 
 def torchvision() -> str:
     """Torchvision's networks through the toolchain, by `torchvision_networks.py`."""
-    path = RESULTS / "torchvision_networks.json"
-    if not path.exists():
+    found = result("torchvision_networks.json")
+    if found is None:
         return ""
-    found = read(path)
     rows = []
     for row in found["networks"]:
         theirs = row["torch_pruning"]

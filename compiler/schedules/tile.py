@@ -161,7 +161,7 @@ def narrow_tile(filters: int, output_hw: tuple[int, int], target: Target) -> Til
     height, width = output_hw
     if is_gpu(target) or has_lanes(target) or row_vector(width, _CPU) == _CPU.pixels or filters < FILTER_LANES:
         return None
-    vectors = 2 if filters % (2 * FILTER_LANES) in (0, *range(FILTER_LANES + 1, 2 * FILTER_LANES)) else 1
+    vectors = 2 if -filters % (2 * FILTER_LANES) < FILTER_LANES else 1
     rows = largest_divisor(height, max(1, FILTER_LANES // vectors // width))
     return Tile(filters=vectors * FILTER_LANES, pixels=rows * width, work_items=_CPU.work_items, along_filters=True)
 
