@@ -6,11 +6,16 @@ through a vector of indices. OpenCL's vector loads need no alignment, so:
     (float8)(e, e, …)                                          =>  (float8)(e)
     int8 v = (int8)((b)+(1*0), (b)+(1*1), …);  … (float8)(p[v.s0],p[v.s1],…)   =>  int v = b;  … vload8(0, p + v)
 
-Where vector loads and stores are slow calls (PoCL), they become assignments through pointers to a vector type without
-alignment:
+Every second element comes out of two vectors, which end with the last one that is read:
+
+    int8 v = (int8)((b)+(2*0), (b)+(2*1), …);  …  =>  (float8)(vload8(0, p + v).even, vload8(0, p + v + 7).odd)
+
+Where functions of vectors are slow calls (PoCL), loads and stores become assignments through pointers to a vector type
+without alignment, and the larger or smaller of two values a comparison, as the language defines them:
 
     vload8(0, p + v)            =>  (*(__global const act_float8 *)(p + v))
     vstore8(e, 0, p + v);       =>  *(__global act_float8 *)(p + v) = e;
+    max(a, b), min(a, b)        =>  act_max(a, b), act_min(a, b), which are macros
 
 Text that has none of these forms is returned as it is.
 """
@@ -25,16 +30,20 @@ _CONSTRUCTOR = re.compile(r"\(float([248])\)\(")
 _INDEX = re.compile(r"(?P<type>int|long)(?P<lanes>[248]) (?P<name>\w+) = \((?P=type)(?P=lanes)\)\(")
 _CALL = re.compile(r"\bv(?:load|store)(?P<lanes>[248])\(")
 _SPACE = re.compile(r"(?P<space>__global|__local) (?P<type>\w+)(?:\*(?: restrict)?)? (?P<name>\w+)")
-_TERM = re.compile(r"\((?P<base>.*)\)\+\((?:\(long\))?1\*\d+\)")
+_TERM = re.compile(r"\((?P<base>.*)\)\+\((?:\(long\))?(?P<stride>[12])\*\d+\)")
+_COMPARISONS = {"max": "((a) < (b) ? (b) : (a))", "min": "((b) < (a) ? (b) : (a))"}
 
 
 def tidy_vectors(source: str, *, calls: bool) -> str:
-    """The same program with broadcasts and contiguous loads in their short form; without calls unless ``calls``."""
-    source, contiguous = _scalar_indices(source)
-    for name, lanes in contiguous.items():
+    """The same program with broadcasts and loads of neighbours in their short form; without calls unless ``calls``."""
+    source, strides = _scalar_indices(source)
+    for name, (lanes, stride) in strides.items():
         elements = ",".join(rf"(?P=p)\[{name}\.s{lane:x}\]" for lane in range(1, lanes))
         gather = rf"\(float{lanes}\)\((?P<p>\w+)\[{name}\.s0\],{elements}\)"
-        source = re.sub(gather, rf"vload{lanes}(0, \g<p> + {name})", source)
+        load = rf"vload{lanes}(0, \g<p> + {name})"
+        if stride == 2:
+            load = rf"(float{lanes})({load}.even, vload{lanes}(0, \g<p> + {name} + {lanes - 1}).odd)"
+        source = re.sub(gather, load, source)
     source = _collapse_broadcasts(source)
     return source if calls else _without_calls(source)
 
@@ -59,12 +68,18 @@ def _without_calls(source: str) -> str:
         return "".join([*parts, text[position:]])
 
     source = written(source)
-    return "".join([*(f"typedef {name} act_{name} __attribute__((aligned(4)));\n" for name in sorted(types)), source])
+    macros = []
+    for name, definition in _COMPARISONS.items():
+        source, count = re.subn(rf"\b{name}\(", f"act_{name}(", source)
+        macros += [f"#define act_{name}(a, b) {definition}\n"] if count else []
+    return "".join(
+        [*macros, *(f"typedef {name} act_{name} __attribute__((aligned(4)));\n" for name in sorted(types)), source]
+    )
 
 
-def _scalar_indices(source: str) -> tuple[str, dict[str, int]]:
-    """Turn index vectors of neighbours into their first element; returns those names with their lanes."""
-    contiguous: dict[str, int] = {}
+def _scalar_indices(source: str) -> tuple[str, dict[str, tuple[int, int]]]:
+    """Turn index vectors of equal steps into their first element; returns those names with their lanes and step."""
+    found: dict[str, tuple[int, int]] = {}
     lines = source.split("\n")
     for number, line in enumerate(lines):
         match = _INDEX.search(line)
@@ -72,13 +87,14 @@ def _scalar_indices(source: str) -> tuple[str, dict[str, int]]:
             continue
         terms, _ = _arguments(line, match.end())
         parsed = [_TERM.fullmatch(term) for term in terms]
-        bases = {term["base"] for term in parsed if term}
+        starts = {(term["base"], int(term["stride"])) for term in parsed if term}
         name = match["name"]
         # Every use must be a whole gather, since the name becomes a scalar.
-        if None not in parsed and len(bases) == 1 and name not in contiguous and source.count(f" {name} =") == 1:
-            contiguous[name] = int(match["lanes"])
-            lines[number] = f"{line[: match.start()]}{match['type']} {name} = {bases.pop()};"
-    return "\n".join(lines), contiguous
+        if None not in parsed and len(starts) == 1 and name not in found and source.count(f" {name} =") == 1:
+            base, stride = starts.pop()
+            found[name] = int(match["lanes"]), stride
+            lines[number] = f"{line[: match.start()]}{match['type']} {name} = {base};"
+    return "\n".join(lines), found
 
 
 def _collapse_broadcasts(source: str) -> str:

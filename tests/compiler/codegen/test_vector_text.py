@@ -26,8 +26,14 @@ def test_long_indices_too():
     assert tidy_vectors(source, calls=True) == "long v = a;\nx = vload2(0, p + v);"
 
 
-@pytest.mark.parametrize("source", [f"int4 v_ = {TERMS.replace('1*', '2*')};\nx = {GATHER};", "int i = 3;", ""])
-def test_strided_indices_and_other_text_stay(source):
+def test_every_second_element_comes_out_of_two_vectors_that_end_with_the_last_one():
+    tidied = tidy_vectors(f"int4 v_ = {TERMS.replace('1*', '2*')};\nx = {GATHER};", calls=True)
+    halves = "vload4(0, p_ptr + v_).even, vload4(0, p_ptr + v_ + 3).odd"
+    assert tidied == f"int v_ = (a + (b*2));\nx = ((float4)({halves}));"
+
+
+@pytest.mark.parametrize("source", [f"int4 v_ = {TERMS.replace('1*', '3*')};\nx = {GATHER};", "int i = 3;", ""])
+def test_other_steps_and_other_text_stay(source):
     assert tidy_vectors(source, calls=True) == source
 
 
@@ -38,6 +44,17 @@ def test_without_calls_loads_and_stores_go_through_unaligned_pointers():
     assert head == "typedef float4 act_float4 __attribute__((aligned(4)));"
     product = "((*(__global const act_float4 *)(p_ptr + v_))) * (*(__local const act_float4 *)(l + 4))"
     assert last == f"*(__private act_float4 *)(acc + (2)) = {product};"
+
+
+def test_without_calls_the_larger_and_the_smaller_are_comparisons():
+    source = "x = max(min(a, b), softmax(fmax(c, d)));"
+    *macros, last = tidy_vectors(source, calls=False).splitlines()
+    assert macros == [
+        "#define act_max(a, b) ((a) < (b) ? (b) : (a))",
+        "#define act_min(a, b) ((b) < (a) ? (b) : (a))",
+    ]
+    assert last == "x = act_max(act_min(a, b), softmax(fmax(c, d)));"
+    assert tidy_vectors(source, calls=True) == source
 
 
 def test_integers_keep_their_type():
