@@ -15,22 +15,37 @@ from tvm.s_tir.schedule import LoopRV, SBlockRV
 
 from ..targets import Target
 from .epilogue import is_reduction, root_blocks, try_inline
-from .tile import has_lanes, largest_divisor, work_group
+from .tile import has_lanes, is_gpu, largest_divisor, work_group
 
 __all__ = ["Spread", "schedule_generic", "spread_for"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Spread:
-    """How elements are spread: work-items per work-group at most, and neighbouring elements per work-item at most."""
+    """How elements are spread.
+
+    Attributes:
+        work_items: Work-items per work-group, at most.
+        elements: Neighbouring elements per work-item, at most.
+        sums: The same of a reduction.
+        in_rows: Whether these are elements of one row, whose addresses follow each other in every layout.
+    """
 
     work_items: int = 64
     elements: int = 1
+    sums: int = 1
+    in_rows: bool = False
 
 
 def spread_for(target: Target) -> Spread:
-    """One element per work-item; up to 32 on lanes of a CPU, where starting eight of them costs as many loads."""
-    return Spread(work_items=32, elements=32) if has_lanes(target) else Spread()
+    """One element per work-item on a GPU.
+
+    Up to 32 on lanes of a CPU, where starting eight of them costs as many loads; on a CPU parts of rows, which its
+    compiler turns into vectors.
+    """
+    if is_gpu(target):
+        return Spread()
+    return Spread(work_items=32, elements=32, sums=32) if has_lanes(target) else Spread(elements=64, in_rows=True)
 
 
 def schedule_generic(sch: s_tir.Schedule, spread: Spread | None = None) -> tirx.PrimFunc:
@@ -74,15 +89,16 @@ def _bind_reduction(sch: s_tir.Schedule, block: SBlockRV, spread: Spread) -> Loo
     loops = sch.get_loops(block)
     reductions = sum(int(axis.iter_type) == 2 for axis in sch.get(block).iter_vars)
     spatial = loops[: len(loops) - reductions] or [sch.add_unit_loop(loops[0])]
-    element = _bind_loops(sch, spatial, spread)
+    element = _bind_loops(sch, spatial, spread, sums=True)
     sch.decompose_reduction(block, sch.get_loops(block)[-reductions])
     return element
 
 
-def _bind_loops(sch: s_tir.Schedule, loops: list[LoopRV], spread: Spread) -> LoopRV:
+def _bind_loops(sch: s_tir.Schedule, loops: list[LoopRV], spread: Spread, *, sums: bool = False) -> LoopRV:
+    row = int(sch.get(loops[-1]).extent)
     fused = sch.fuse(*loops)
     extent = int(sch.get(fused).extent)
-    elements = largest_divisor(extent, spread.elements)
+    elements = largest_divisor(row if spread.in_rows else extent, spread.sums if sums else spread.elements)
     items = work_group(extent // elements, spread.work_items)
     factors = [None, items] if elements == 1 else [None, items, elements]
     group, item, *element = sch.split(fused, factors)
