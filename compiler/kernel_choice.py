@@ -19,7 +19,17 @@ from .schedules.tile import Tile, choose_tile, depthwise_tile, is_gpu, narrow_ti
 from .select import Choice, choose_lowering
 from .targets import Target
 
-__all__ = ["UNTUNED", "Decision", "KernelChoice", "LayerKey", "TunedKernel", "TunedKernels", "decide", "layer_key"]
+__all__ = [
+    "BY_RULE",
+    "UNTUNED",
+    "Decision",
+    "KernelChoice",
+    "LayerKey",
+    "TunedKernel",
+    "TunedKernels",
+    "decide",
+    "layer_key",
+]
 
 LayerKey: TypeAlias = tuple[LayerShape, int]
 BY_RULE: Final = "by the rule"

@@ -65,7 +65,8 @@ class LegalizeContext:
         target: What is compiled for.
         layouts: Of the activations.
         names: By `weight_key`, the source operators that have this weight, in order.
-        inputs: Names of the network's inputs, which have no halo: a convolution reads a copy.
+        inputs: Names of the network's inputs, which have no halo and end with their last element: a
+            convolution reads a copy.
         tables: Constant tables of gathers, by the name of the value that equals them.
         tuned: Kernels that a device chose.
         layers: What was made so far; `LAYER_ANNOTATION` is an index into it.
@@ -100,6 +101,10 @@ class LegalizeContext:
         """Keep a layer; returns the annotation of its main block."""
         self.layers.append(layer)
         return {LAYER_ANNOTATION: len(self.layers) - 1}
+
+    def is_input(self, value: relax.Expr) -> bool:
+        """Whether a value is an input of the network."""
+        return isinstance(value, relax.Var) and value.name in self.inputs
 
     def name(self, values: npt.NDArray[np.float32], stem: str) -> str:
         """Name of the next source operator with this weight."""

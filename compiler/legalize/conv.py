@@ -36,7 +36,7 @@ def legalize_conv(context: LegalizeContext, builder: relax.BlockBuilder, call: r
         return default_legalization(builder, call)
     values = weight.value.numpy()
     shape = conv_shape(call, values, name=context.name(values, "conv"))
-    if isinstance(data, relax.Var) and data.name in context.inputs:
+    if context.is_input(data):
         data = builder.emit(builder.call_te(_copy, data, primfunc_name_hint="copy"))
     parts = context.parts(shape.c_out, WHOLE_TILES, values[0].size * FLOAT_BYTES)
     if len(parts) == 1 or shape.groups > 1:

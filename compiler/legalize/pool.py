@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from tvm import relax
 
-from ..conv_call import pair
+from ..kernel_choice import BY_RULE, KernelChoice
 from ..latency_model import modelled_kernels
 from ..layer_shape import LayerShape
 from ..memory.activation_layouts import static_shape
+from ..pool_call import pool_task
 from ..schedules.pool import PoolTask, pool
+from ..schedules.tile import pool_tile
 from ..select import Choice
 from .context import Layer, LegalizeContext, call_te, default_legalization
 
@@ -20,21 +22,8 @@ MAX_WINDOW = 1024
 
 def legalize_pool(context: LegalizeContext, builder: relax.BlockBuilder, call: relax.Call) -> relax.Expr:
     """Maximum and average of windows."""
-    attrs = call.attrs
-    if attrs.layout != "NCHW" or attrs.out_layout != "NCHW":
-        return default_legalization(builder, call)
-    is_max = call.op.name == "relax.nn.max_pool2d"
-    task = PoolTask(
-        mode="max" if is_max else "average",
-        kernel=pair(attrs.pool_size),
-        stride=pair(attrs.strides),
-        dilation=pair(attrs.dilation),
-        padding=(int(attrs.padding[0]), int(attrs.padding[1])),
-        padding_after=(int(attrs.padding[2]), int(attrs.padding[3])),
-        output_shape=tuple(int(size) for size in call.ty.shape),
-        count_padding=not is_max and bool(attrs.count_include_pad),
-    )
-    return _emit(context, builder, call.args[0], task)
+    task = pool_task(call)
+    return default_legalization(builder, call) if task is None else _emit(context, builder, call.args[0], task)
 
 
 def legalize_adaptive_pool(context: LegalizeContext, builder: relax.BlockBuilder, call: relax.Call) -> relax.Expr:
@@ -64,7 +53,15 @@ def _windows(
     """Averages of windows side by side."""
     batch, channels, height, width = static_shape(data)
     output = (batch, channels, height // window[0], width // window[1])
-    task = PoolTask(mode="average", kernel=window, stride=window, dilation=(1, 1), padding=(0, 0), output_shape=output)
+    task = PoolTask(
+        mode="average",
+        kernel=window,
+        stride=window,
+        dilation=(1, 1),
+        padding=(0, 0),
+        input_hw=(height, width),
+        output_shape=output,
+    )
     return _emit(context, builder, data, task)
 
 
@@ -86,5 +83,17 @@ def _emit(context: LegalizeContext, builder: relax.BlockBuilder, data: relax.Exp
     )
     modelled = modelled_kernels((shape,), context.target)[0].modelled_us
     choice = Choice(lowering="dense", reason="pooling has no weights", modelled_us=modelled)
-    attrs = context.add(Layer(kind="pool", shape=shape, choice=choice, batch=task.output_shape[0]))
-    return call_te(builder, lambda x: pool(x, task, attrs), [data], "pool")
+    tile = pool_tile(shape.output_hw, context.target) if not context.is_input(data) else None
+    kernel = None if tile is None else KernelChoice(lowering="dense", tile=tile)
+    attrs = context.add(
+        Layer(
+            kind="pool",
+            shape=shape,
+            choice=choice,
+            kernel=kernel,
+            kernel_reason="" if kernel is None else BY_RULE,
+            batch=task.output_shape[0],
+        )
+    )
+    zeros = context.layouts.has_zeros_around(data, task)
+    return call_te(builder, lambda x: pool(x, task, attrs, zeros_around=zeros, tile=tile), [data], "pool")

@@ -15,7 +15,10 @@ from tvm import relax
 
 from ..conv_call import conv_shape
 from ..kernel_choice import UNTUNED, TunedKernels, decide
-from ..schedules.tile import Tile
+from ..nonnegative import find_nonnegative
+from ..pool_call import POOLS, pool_task
+from ..schedules.pool import PoolTask
+from ..schedules.tile import Tile, pool_tile
 from ..targets import Target
 from .layout import SLACK_ELEMENTS, Layout
 
@@ -42,11 +45,19 @@ Shape = tuple[int, ...]
 
 @dataclass(frozen=True, kw_only=True)
 class ActivationLayouts:
-    """Halo and least row length by shape; shapes that are not listed have plain rows."""
+    """Halo and least row length by shape; shapes that are not listed have plain rows.
+
+    Attributes:
+        halos: Zero rows and columns around a shape's planes.
+        rows: Least elements from one row to the next.
+        align: Rows with a halo begin at multiples of this many elements.
+        nonnegative: Values without a negative number.
+    """
 
     halos: dict[Shape, tuple[int, int]]
     rows: dict[Shape, int]
     align: int = 1
+    nonnegative: frozenset[relax.Var] = frozenset()
 
     def of(self, shape: Shape) -> Layout:
         """Layout of an activation that a kernel writes."""
@@ -57,6 +68,12 @@ class ActivationLayouts:
             slack=SLACK_ELEMENTS,
             align=self.align,
         )
+
+    def has_zeros_around(self, value: relax.Expr, task: PoolTask) -> bool:
+        """Whether the zeros around a value that a pool reads are as many as it reaches, and change no result."""
+        halo = self.halos.get(static_shape(value), (0, 0))
+        reached = task.reach[0] <= halo[0] and task.reach[1] <= halo[1]
+        return reached and (task.mode == "average" or value in self.nonnegative)
 
 
 @dataclass
@@ -88,7 +105,7 @@ class _Wishes:
 def find_layouts(module: tvm.IRModule, target: Target, tuned: TunedKernels = UNTUNED) -> ActivationLayouts:
     """Layouts for a Relax module that is not yet legalized, whose kernels are those of `decide`."""
     wishes = _Wishes()
-    calls = list(_calls(module))
+    calls, nonnegative = list(_calls(module)), find_nonnegative(module)
     for call in calls:
         wishes.join(_sharing(call))
     for call in calls:
@@ -100,6 +117,12 @@ def find_layouts(module: tvm.IRModule, target: Target, tuned: TunedKernels = UNT
             output = tuple(int(size) for size in call.ty.shape)
             pixels = _pixels(call, target, tuned)
             wishes.row(output, -(-output[3] // pixels) * pixels)
+        if call.op.name in POOLS and (task := pool_task(call)) is not None:
+            if task.mode == "average" or call.args[0] in nonnegative:
+                wishes.halo(static_shape(call.args[0]), *task.reach)
+            tile = pool_tile((task.output_shape[2], task.output_shape[3]), target)
+            if tile is not None:
+                wishes.row(task.output_shape, -(-task.output_shape[3] // tile.pixels) * tile.pixels)
     shapes = [shape for shape in wishes.first if len(shape) == 4]
     halos = {shape: wishes.halos.get(wishes.find(shape), (0, 0)) for shape in shapes}
     rows = {shape: wishes.rows.get(wishes.find(shape), 0) for shape in shapes}
@@ -109,6 +132,7 @@ def find_layouts(module: tvm.IRModule, target: Target, tuned: TunedKernels = UNT
             shape: row for shape, row in rows.items() if wishes.find(shape) not in wishes.viewed or any(halos[shape])
         },
         align=VECTOR_ELEMENTS if target.backend == "vulkan" else 1,
+        nonnegative=nonnegative,
     )
 
 

@@ -17,6 +17,7 @@ __all__ = [
     "is_gpu",
     "largest_divisor",
     "narrow_tile",
+    "pool_tile",
     "reads_texels",
     "row_vector",
     "tile_rule",
@@ -26,6 +27,7 @@ __all__ = [
 DEPTHWISE_FILTERS = 4
 FILTER_LANES = 8
 """Neighbouring filters in a vector, where vectors hold filters."""
+POOL_WORK_ITEMS = 16
 # Of a register in lavapipe; they run along the first axis of a work-group.
 LANES = 8
 
@@ -171,6 +173,14 @@ def depthwise_tile(tile: Tile, target: Target) -> Tile:
     if not has_lanes(target):
         return tile
     return replace(tile, filters=min(tile.filters, DEPTHWISE_FILTERS), whole_rows=True, columns=1)
+
+
+def pool_tile(output_hw: tuple[int, int], target: Target) -> Tile | None:
+    """The tile of a pooling layer on a CPU: a vector of pixels; None where an element per work-item is right."""
+    pixels = row_vector(output_hw[1], _CPU)
+    if is_gpu(target) or has_lanes(target) or pixels == 1:
+        return None
+    return Tile(filters=1, pixels=pixels, work_items=POOL_WORK_ITEMS)
 
 
 def is_gpu(target: Target) -> bool:

@@ -1,4 +1,5 @@
 import pytest
+from act.device.package_format import read_package
 from onnx import helper
 
 from ..kernel_check import TARGETS, compile_model, verified_error
@@ -31,6 +32,35 @@ def test_every_form_of_pooling(target, tmp_path):
         nodes.append(helper.make_node("Flatten", [f"p{index}"], [f"f{index}"]))
     nodes.append(helper.make_node("Concat", [f"f{index}" for index in range(len(POOLS))], ["output"], axis=1))
     assert verified_error(model_of(nodes, {"w": random(5, 3, 3, 3)}), tmp_path, target=target) < 1e-5
+
+
+@pytest.mark.opencl
+@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize("attributes", [attributes for name, attributes in POOLS if name == "MaxPool"])
+def test_a_pool_behind_a_relu_reads_zeros_around_the_image(attributes, target, tmp_path):
+    nodes = [
+        helper.make_node("Conv", ["input", "w"], ["c"], pads=[1, 1, 1, 1]),
+        helper.make_node("Relu", ["c"], ["r"]),
+        helper.make_node("MaxPool", ["r"], ["p"], **attributes),
+        helper.make_node("Conv", ["p", "v"], ["output"], pads=[1, 1, 1, 1]),
+    ]
+    weights = {"w": random(5, 3, 3, 3), "v": random(4, 5, 3, 3)}
+    model = model_of(nodes, weights, inputs=[value("input", ["n", 3, 21, 34])])
+    assert verified_error(model, tmp_path, target=target, batch=2) < 1e-5
+    compiled = compile_model(model, tmp_path, target="host-opencl")
+    (pool,) = (kernel for kernel in read_package(compiled.path).kernels if "pool" in kernel.name)
+    assert "if (" not in pool.source
+
+
+@pytest.mark.opencl
+def test_a_pool_of_negative_values_does_not(tmp_path):
+    nodes = [
+        helper.make_node("Conv", ["input", "w"], ["c"], pads=[1, 1, 1, 1]),
+        helper.make_node("Relu", ["c"], ["r"]),
+        helper.make_node("Neg", ["r"], ["d"]),
+        helper.make_node("MaxPool", ["d"], ["output"], kernel_shape=[3, 3], **PADDED),
+    ]
+    assert verified_error(model_of(nodes, {"w": random(5, 3, 3, 3)}), tmp_path) < 1e-5
 
 
 @pytest.mark.opencl

@@ -1,7 +1,15 @@
 from dataclasses import replace
 
 import pytest
-from act.compiler.schedules.tile import Tile, choose_tile, depthwise_tile, largest_divisor, narrow_tile, work_group
+from act.compiler.schedules.tile import (
+    Tile,
+    choose_tile,
+    depthwise_tile,
+    largest_divisor,
+    narrow_tile,
+    pool_tile,
+    work_group,
+)
 from act.compiler.targets import get_target
 
 HOST, PHONE = get_target("host-opencl"), get_target("adreno640")
@@ -43,6 +51,12 @@ def test_a_narrow_map_gets_vectors_of_filters_on_a_cpu_alone():
     assert narrow_tile(16, (4, 4), PHONE) is None and narrow_tile(16, (4, 4), get_target("host-vulkan")) is None
     with pytest.raises(ValueError, match="whole vectors"):
         Tile(filters=12, pixels=4, work_items=4, along_filters=True)
+
+
+def test_pools_of_a_cpu_alone_get_vectors_of_pixels():
+    assert [pool_tile((width, width), HOST).pixels for width in (56, 7, 4, 2)] == [8, 8, 4, 2]
+    assert pool_tile((1, 1), HOST) is None
+    assert pool_tile((56, 56), PHONE) is None and pool_tile((56, 56), get_target("host-vulkan")) is None
 
 
 def test_divisors_and_work_groups():
