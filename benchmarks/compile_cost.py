@@ -135,7 +135,6 @@ def compiled(path: str, target: str, precision: str) -> dict[str, Any]:
         "arena_ratio": round(package.arena_bytes / package.peak_live_bytes, 3),
         "weight_bytes": package.weight_bytes,
         "steps": len(package.steps),
-        "clearings": sum(step.source_op == "clear_halos" for step in package.steps),
         "modelled_latency_ms": round(package.modelled_latency_ms, 3),
     }
 

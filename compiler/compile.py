@@ -26,7 +26,6 @@ from .layer_shape import LayerShape
 from .legalize.legalizer import weight_key
 from .limits import check_limits
 from .lower import LoweredNetwork, LoweredStep, Tensor, lower
-from .memory.clearing import insert_clearings
 from .memory.execution_plan import MemoryPlan, plan_memory, step_bytes, weight_blob
 from .passes.half_range import check_half_range
 from .targets import Target
@@ -169,7 +168,7 @@ def assemble(network: LoweredNetwork, source: Source, target: Target) -> Assembl
     Raises:
         CompileError: If a buffer or a kernel is too large for the target.
     """
-    network, plan = insert_clearings(network, plan_memory(network), target)
+    plan = plan_memory(network)
     check_limits(network, plan, target)
     infos = tuple(_step_info(step, target) for step in network.steps)
     package = _package(source, network, plan, infos, target)

@@ -64,7 +64,7 @@ class KernelBuilder:
             scheduled = self._schedule(schedule, unmarked, layer, anchor, layouts[-1], name)
             # Layouts and types come after the schedule: a private copy of a tensor must not inherit its own.
             stored = store_parameters(with_layouts(scheduled, layouts), dtypes)
-            self._built[key] = build_kernels(stored, self.target, name=name)
+            self._built[key] = build_kernels(stored, self.target, name=name, layouts=layouts)
         return self._built[key], layer
 
     def _take_layer(self, schedule: s_tir.Schedule) -> tuple[Layer | None, SBlockRV | None]:

@@ -71,7 +71,6 @@ class LoweredStep:
         operator: The source operator.
         layer: That it computes, if any.
         reason: Why a step without a layer is there.
-        moved_bytes: Its memory traffic, where it does not touch all of its arguments.
     """
 
     kernel: DeviceKernel
@@ -80,7 +79,6 @@ class LoweredStep:
     operator: str
     layer: Layer | None
     reason: str = "no weights"
-    moved_bytes: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -79,8 +79,7 @@ class Step:
 class Package:
     """A compiled network: straight-line ``steps`` over ``buffers`` in one arena of ``arena_bytes``.
 
-    The arena is zero when a package is loaded and is left as it is between runs, so that a kernel may rely on zeros
-    that no step overwrites (the halo of a padded tensor).
+    The arena is zero when a package is loaded and is left as it is between runs.
 
     ``verification_input`` and ``verification_output`` (float32) are a known pair that every device reproduces before
     it is timed. ``preprocessing`` is the network's record as JSON values (labels included), ``metadata`` free text by

@@ -30,8 +30,8 @@ from .measurement_journal import LayerResult, MeasurementJournal
 
 TIMED_RUNS: Final = 30
 ATTEMPTS: Final = 2
-_AROUND_A_LAYER: Final = frozenset({"clear_halos", "copy"})
-"""Kernels that a layer on its own needs, and a network once: its input brought into the layout of its kernel."""
+_AROUND_A_LAYER: Final = frozenset({"copy"})
+"""The kernel that a layer on its own needs, and a network once: its input brought into the layout of its kernel."""
 _BEHIND_A_CONVOLUTION: Final = frozenset({"max_pool"})
 """The kernel that reads a convolution's result, so that it is written as inside a network."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final
@@ -10,8 +10,10 @@ from typing import Final
 from tvm import s_tir, tirx
 
 from ..errors import CompileError
+from ..memory.layout import Layout
 from ..targets import Target
 from .device_functions import DeviceFunction, DeviceKernel, lower_function
+from .halo_stores import store_halos
 from .opencl import opencl_kernel
 from .vulkan import vulkan_kernel
 
@@ -39,13 +41,21 @@ class KernelGroup:
     temporaries: tuple[Temporary, ...]
 
 
-def build_kernels(func: tirx.PrimFunc, target: Target, *, name: str) -> KernelGroup:
-    """Lower a scheduled function, parameters named as by `with_layouts`, and generate its kernels.
+def build_kernels(
+    func: tirx.PrimFunc, target: Target, *, name: str, layouts: Sequence[Layout | None] = ()
+) -> KernelGroup:
+    """Lower a scheduled function, parameters named and strided as by `with_layouts`, and generate its kernels.
+
+    Args:
+        func: What is computed.
+        target: What is compiled for.
+        name: Stem of the kernels' names.
+        layouts: Of its parameters: the halos of those that it writes are written, too.
 
     Raises:
         CompileError: If it cannot be lowered or generated, or a kernel takes more buffers than the target allows.
     """
-    functions = lower_function(func, target, name=name)
+    functions = tuple(store_halos(function, layouts) for function in lower_function(func, target, name=name))
     for function in functions:
         if len(function.arguments) > target.max_arguments:
             raise CompileError(

@@ -4,17 +4,14 @@
 
 Rows share their halo: the ``px`` zeros behind a row are those before the next one, and the ``py`` zero rows below a
 channel are those above the next. So a convolution reads its padding as data, with no comparison in its inner loop, and
-a vector of neighbouring pixels is one load for every kernel position. Kernels write the interior only; the first step
-of a package writes all halos, and buffers with a halo share memory only with buffers of the same layout.
+a vector of neighbouring pixels is one load for every kernel position. Every kernel that writes a tensor writes its halo
+(`codegen.halo_stores`).
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from math import prod
-
-import numpy as np
-import numpy.typing as npt
 
 __all__ = ["Layout", "Part"]
 
@@ -61,9 +58,19 @@ class Layout:
         return (channels * plane, plane, self.pitch, 1)
 
     @property
+    def has_halo(self) -> bool:
+        """Whether zeros lie around the planes; what only fills up rows may hold anything."""
+        return any(self.halo)
+
+    @property
+    def before(self) -> int:
+        """Elements of the halo before the first element."""
+        return self.halo[0] * self.pitch + self.halo[1]
+
+    @property
     def lead(self) -> int:
         """Elements before the first one."""
-        return 0 if self.is_plain else self._aligned(self.halo[0] * self.pitch + self.halo[1])
+        return 0 if self.is_plain else self._aligned(self.before)
 
     def _aligned(self, elements: int) -> int:
         return -(-elements // self.align) * self.align
@@ -85,17 +92,6 @@ class Layout:
             raise ValueError(f"axis {axis} of {self.shape} has no part {start}..{start + size - 1}")
         shape = (*self.shape[:axis], size, *self.shape[axis + 1 :])
         return Part(shape=shape, whole=self, axis=axis, start=start)
-
-    def halo_cells(self) -> npt.NDArray[np.int32]:
-        """Elements of the halo, as sorted indices into the allocation; slack is not part of it."""
-        cells = np.ones(self.elements - self.slack, dtype=bool)
-        if self.is_plain:
-            return np.empty(0, np.int32)
-        interior = np.lib.stride_tricks.as_strided(
-            cells[self.lead :], self.shape, tuple(stride * cells.itemsize for stride in self.strides)
-        )
-        interior[...] = False
-        return np.flatnonzero(cells).astype(np.int32)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -136,10 +132,16 @@ class Part(Layout):
         return self.whole.lead + self.start * self.whole.strides[self.axis]
 
     @property
+    def has_halo(self) -> bool:
+        """As the whole."""
+        return self.whole.has_halo
+
+    @property
+    def before(self) -> int:
+        """As of the whole: behind the part before it lies as much of the halo."""
+        return self.whole.before
+
+    @property
     def elements(self) -> int:
         """Elements of the part itself; halo and slack belong to the whole."""
         return prod(self.shape)
-
-    def halo_cells(self) -> npt.NDArray[np.int32]:
-        """None of its own."""
-        return np.empty(0, np.int32)

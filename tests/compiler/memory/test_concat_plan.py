@@ -121,7 +121,7 @@ def test_slices_and_splits_of_channels_cost_no_kernel(target, tmp_path):
     model = model_of(nodes, weights)
     kinds = [step.kind for step in compiled_right(model, tmp_path, target=target, batch=2).steps]
     assert kinds.count("conv") == 3
-    assert len(kinds) == 7  # halos, the input's copy, three convolutions, two copies to the output
+    assert len(kinds) == 6  # the input's copy, three convolutions, two copies to the output
 
 
 @pytest.mark.opencl

@@ -1,8 +1,7 @@
-"""The arena stays close to what is alive, on networks of four families; one of them runs, halos cleared midway."""
+"""The arena stays close to what is alive, on networks of four families; one runs, its halos where other values were."""
 
 import numpy as np
 import pytest
-from act.compiler.memory.execution_plan import LARGEST_RATIO
 from act.device.harness import measure
 from act.device.package_format import read_package
 from onnx import helper
@@ -102,7 +101,7 @@ def inception():
 
 
 def pyramid():
-    """Padded convolutions on ever smaller maps: what is cleared at the start would be as much as all of them."""
+    """Padded convolutions on ever smaller maps, which lie in each other's memory."""
     b = Builder()
     x = b.conv("input", 8)
     for filters in (8, 16, 16, 32, 32):
@@ -113,16 +112,16 @@ def pyramid():
 @pytest.mark.parametrize("network", [resnet20, mobilenet_v2, densenet, inception])
 def test_the_arena_is_at_most_1_3_times_what_is_alive(network, tmp_path):
     compiled = compile_model(network(), tmp_path, target="adreno640")
-    assert compiled.peak_live_bytes <= compiled.arena_bytes <= LARGEST_RATIO * compiled.peak_live_bytes
+    assert compiled.peak_live_bytes <= compiled.arena_bytes <= 1.3 * compiled.peak_live_bytes
     package = read_package(compiled.path)
     assert package.arena_bytes == compiled.arena_bytes
     assert package.metadata["act.peak_live_bytes"] == str(compiled.peak_live_bytes)
 
 
 @pytest.mark.opencl
+@pytest.mark.parametrize("target", ["host-opencl", "adreno640"])
 @pytest.mark.parametrize("precision", ["fp32", "fp16"])
-def test_halos_cleared_midway_are_zero_when_they_are_read(precision, tmp_path):
-    compiled = compile_model(pyramid(), tmp_path, target="adreno640", precision=precision)
-    assert sum(step.source_op == "clear_halos" for step in compiled.steps) > 1
-    error = measure(compiled.path, local_device(), runs=1, warmup=0, profile_runs=0).verified_error
+def test_halos_are_zero_where_other_values_were(precision, target, tmp_path):
+    compiled = compile_model(pyramid(), tmp_path, target=target, precision=precision)
+    error = measure(compiled.path, local_device(), runs=3, warmup=0, profile_runs=0).verified_error
     assert error < (1e-5 if precision == "fp32" else 5e-3)

@@ -42,7 +42,7 @@ def test_squeeze_and_excitation(gate, target, tmp_path):
     ]
     network = model(*nodes, v=random(6, 6, 1, 1))
     kinds = [step.kind for step in compile_model(network, tmp_path, target=target).steps]
-    assert kinds == ["elementwise", "elementwise", "conv", "pool", "conv", "elementwise"]  # halos and a copy first
+    assert kinds == ["elementwise", "conv", "pool", "conv", "elementwise"]  # a copy first
     assert verified_error(network, tmp_path, target=target) < 1e-5
 
 
@@ -91,7 +91,7 @@ def test_activations(target, tmp_path):
     network = model(*nodes, **weights)
     kinds = [step.kind for step in compile_model(network, tmp_path, target=target).steps]
     assert kinds.count("conv") == len(ACTIVATIONS) + 1
-    assert kinds.count("elementwise") == 3  # halos, the input's copy, the negation
+    assert kinds.count("elementwise") == 2  # the input's copy, the negation
     assert verified_error(network, tmp_path, target=target) < 1e-5
 
 
