@@ -7,13 +7,15 @@ The plans are kept in `plans.json`: one share of filters, and for combined plans
 Weights are random, which time does not depend on; every package is verified before it is timed. Dense and compact runs
 alternate, and the realised share is the median of their speed ratios over the ratio of MACs. What onnxruntime takes on
 the processor for the same two ONNX files stands beside them, and the share of the kernels alone, without what lies
-between them. `--make-plans` writes the plans that are missing.
+between them. Rows of the same device that the results hold already are kept, those of this run take their place, so
+that the table may come from several sittings. `--make-plans` writes the plans that are missing.
 """
 
 import argparse
 import json
 import statistics
 import tempfile
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +30,7 @@ from act.toolchain.compaction import compact
 from act.toolchain.cost import count_macs
 from act.toolchain.coupling import find_coupling
 from act.toolchain.cpu_latency import cpu_latency
-from act.toolchain.environment import describe_environment
+from act.toolchain.environment import describe_environment, processor_name
 from act.toolchain.export import export_onnx
 from act.toolchain.folding import plain_weights
 from act.toolchain.granularity import granularity_from_name
@@ -47,6 +49,7 @@ KINDS = ("filter", "combined")
 CPU_SECONDS = 5.0
 # Speed ratio over FLOPs ratio on an Adreno 640, from the rows of AutoCompress (arXiv:1907.03141) next to the rate.
 PAPER = {("filter", 4): 0.98, ("filter", 14): 0.59, ("combined", 8): 0.60, ("combined", 14): 0.64}
+Rows = dict[tuple[str, str, int], dict[str, Any]]
 ASKED = {("filter", 4): 0.95, ("filter", 8): 0.8, ("filter", 14): 0.8, **{("combined", x): 0.8 for x in (4, 8, 14)}}
 
 
@@ -69,7 +72,7 @@ def main() -> None:
         return
     plans = json.loads(PLANS.read_text())
     device = open_device(args.device)
-    rows: list[dict[str, Any]] = []
+    rows = rows_of(args.out, device)
     with tempfile.TemporaryDirectory() as folder:
         for name in args.networks or NETWORKS:
             dense = network_of(name)
@@ -83,8 +86,9 @@ def main() -> None:
                     row = {"network": name, "kind": kind, "rate": rate, "macs_x": count_macs(dense) / count_macs(small)}
                     row |= {"asked": ASKED[kind, rate], "paper": PAPER.get((kind, rate))}
                     row |= {"onnxruntime_dense_ms": dense_cpu_ms, "onnxruntime_compact_ms": cpu_ms}
-                    rows.append(row | compared(device, package, other, row["macs_x"], args))
-                    print(line(rows[-1]), flush=True)
+                    row |= compared(device, package, other, row["macs_x"], args)
+                    print(line(row), flush=True)
+                    rows[name, kind, rate] = row
                     write(args.out, device, rows)
 
 
@@ -178,11 +182,23 @@ def line(row: dict[str, Any]) -> str:
     return f"{row['network']:22s} {row['kind']:9s}{times}  {ratios}  {share}; {cpu}"
 
 
-def write(out: Path | None, device: Device, rows: list[dict[str, Any]]) -> None:
-    """The table so far."""
+def rows_of(out: Path | None, device: Device) -> Rows:
+    """What the results hold of this device, on this kind of machine."""
+    found = json.loads(out.read_text()) if out is not None and out.exists() else {"rows": []}
+    if not found["rows"] or [found["device"], found["environment"]["processor"]] != [
+        described(device),
+        processor_name(),
+    ]:
+        return {}
+    return {(row["network"], row["kind"], row["rate"]): row for row in found["rows"]}
+
+
+def write(out: Path | None, device: Device, rows: Rows) -> None:
+    """The table so far, networks and plans in order."""
     if out is not None:
         out.parent.mkdir(parents=True, exist_ok=True)
-        results = {"device": described(device), "rows": rows, **describe_environment()}
+        order = [key for key in product(NETWORKS, KINDS, sorted({rate for _, _, rate in rows})) if key in rows]
+        results = {"device": described(device), "rows": [rows[key] for key in order], **describe_environment()}
         out.write_text(json.dumps(results, indent=2) + "\n")
 
 
