@@ -184,11 +184,10 @@ def line(row: dict[str, Any]) -> str:
 
 def rows_of(out: Path | None, device: Device) -> Rows:
     """What the results hold of this device, on this kind of machine."""
-    found = json.loads(out.read_text()) if out is not None and out.exists() else {"rows": []}
-    if not found["rows"] or [found["device"], found["environment"]["processor"]] != [
-        described(device),
-        processor_name(),
-    ]:
+    if out is None or not out.exists():
+        return {}
+    found = json.loads(out.read_text())
+    if found["device"] != described(device) or found["environment"]["processor"] != processor_name():
         return {}
     return {(row["network"], row["kind"], row["rate"]): row for row in found["rows"]}
 
