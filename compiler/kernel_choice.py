@@ -65,7 +65,8 @@ class KernelChoice:
             "texels": tile.texels,
         }
         rows = f" × {tile.rows} rows" if tile.rows > 1 else ""
-        sizes = [f"{tile.filters} filters × {tile.pixels} pixels{rows}", f"{tile.work_items} work-items"]
+        filters = f"{tile.filters} filters × " if tile.filters > 1 else ""
+        sizes = [f"{filters}{tile.pixels} pixels{rows}", f"{tile.work_items} work-items"]
         return ", ".join([*sizes, *(text for text, true in extras.items() if true)])
 
     def to_dict(self) -> dict[str, Any]:

@@ -1,15 +1,16 @@
 """A kernel that writes a tensor with a halo writes the halo's zeros, too, so that no kernel of its own does.
 
-    for k:  cell = k * work_items + own number;   if cell < cells:  y[address of the cell] = 0
+    for plane = own number, + work_items, … < planes:
+        y[plane][each row][behind it] = 0,   y[plane][below the last row] = 0,   before the first plane: 0
 
-An image's cells are those before its first channel and, for each channel, those behind its rows and below the last one
-(`layout`). Those before a channel are the previous one's; a part of a tensor writes them before its first channel, too,
-since whoever writes the previous one may come later. Work-items take neighbouring cells in turn, whatever else they do.
+What lies before a channel is behind the previous one (`layout`). A part of a tensor writes it before its first channel,
+too, since whoever writes the previous one may come later. One work-item takes a whole channel: a division for each cell
+costs more than that the others have nothing to do.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import tvm
@@ -73,39 +74,43 @@ def _zeros(buffer: tvm.ir.Var, layout: Layout, number: Expr, work_items: int) ->
     image_stride, channel_stride, pitch, _ = layout.strides
     if image_stride == channels * channel_stride:  # nothing of another kernel's lies between images
         images, channels = 1, images * channels
-    behind_row = pitch - width
-    behind_rows = height * behind_row
-    per_channel = behind_rows + channel_stride - height * pitch
-    per_image = layout.before + channels * per_channel
     dtype = dtype_of(number)
 
     def integer(value: int) -> Expr:
         return tirx.IntImm(dtype, value)
 
-    def parts(value: Expr, size: int, count: int) -> tuple[Expr, Expr]:
-        """Which of ``count`` runs of ``size`` cells, and where in it."""
+    def loop(name: str, count: int, body: Callable[[Expr], tirx.Stmt]) -> tirx.Stmt:
         if count == 1:
-            return integer(0), value
-        return tirx.truncdiv(value, integer(size)), tirx.truncmod(value, integer(size))
+            return body(integer(0))
+        variable = tirx.Var(name, dtype)
+        return tirx.For(variable, integer(0), integer(count), tirx.ForKind.SERIAL, body(variable))
 
-    def store(address: Expr, offset: int) -> tirx.Stmt:
+    def store(address: Expr) -> tirx.Stmt:
         zero = tirx.FloatImm("float32", 0.0)
         value = zero if dtype_of(buffer) == "float32" else tirx.Cast(dtype_of(buffer), zero)
-        return tirx.BufferStore(buffer, value, [address + integer(layout.lead + offset)])
+        return tirx.BufferStore(buffer, value, [address])
 
-    rounds = -(-images * per_image // work_items)
-    turn = tirx.Var("turn", dtype)
-    cell = number if rounds == 1 else turn * integer(work_items) + number
-    image, in_image = parts(cell, per_image, images)
-    first = image * integer(image_stride)
-    channel, in_channel = parts(in_image - integer(layout.before), per_channel, channels)
-    plane = first + channel * integer(channel_stride)
-    below = store(plane + in_channel, height * pitch - behind_rows)
-    if behind_row:
-        row, column = parts(in_channel, behind_row, height)
-        behind = store(plane + row * integer(pitch) + column, width)
-        below = tirx.IfThenElse(in_channel < integer(behind_rows), behind, below)
-    body = tirx.IfThenElse(in_image < integer(layout.before), store(first + in_image, -layout.before), below)
-    if rounds * work_items > images * per_image:
-        body = tirx.IfThenElse(cell < integer(images * per_image), body, None)
-    return body if rounds == 1 else tirx.For(turn, integer(0), integer(rounds), tirx.ForKind.SERIAL, body)
+    def plane_zeros(turn: Expr) -> tirx.Stmt:
+        plane = number if turns == 1 else turn * integer(work_items) + number
+        image, channel = integer(0), plane
+        if images > 1:
+            image, channel = tirx.truncdiv(plane, integer(channels)), tirx.truncmod(plane, integer(channels))
+        first = image * integer(image_stride) + integer(layout.lead)
+        start = first + channel * integer(channel_stride)
+        behind, below = pitch - width, channel_stride - height * pitch
+        zeros = [
+            loop(
+                "row", height, lambda row: loop("cell", behind, lambda cell: store(start + row * pitch + width + cell))
+            )
+            for _ in range(behind > 0)
+        ]
+        zeros += [loop("cell", below, lambda cell: store(start + height * pitch + cell)) for _ in range(below > 0)]
+        before = loop("cell", layout.before, lambda cell: store(first + cell - layout.before))
+        zeros.append(tirx.IfThenElse(tirx.EQ(channel, integer(0)), before, None))
+        body = tirx.SeqStmt(zeros)
+        if turns * work_items == images * channels:
+            return body
+        return tirx.IfThenElse(plane < integer(images * channels), body, None)
+
+    turns = -(-images * channels // work_items)
+    return loop("turn", turns, plane_zeros)

@@ -18,6 +18,7 @@ OPERATIONS = {
     tirx.Div: operator.floordiv,
     tirx.Mod: operator.mod,
     tirx.LT: operator.lt,
+    tirx.EQ: operator.eq,
 }
 WHOLE = Layout(shape=(2, 5, 3, 4), halo=(1, 2), row=8, align=4)
 
@@ -61,6 +62,8 @@ def is_axis(node):
 
 
 def run(node, known):
+    if isinstance(node, tirx.SeqStmt):
+        return [address for child in node.seq for address in run(child, known)]
     if isinstance(node, tirx.For):
         turns = [{**known, node.loop_var: turn} for turn in range(int(node.extent))]
         return [address for turn in turns for address in run(node.body, turn)]
@@ -91,7 +94,7 @@ def offsets(layout):
     return np.asarray(layout.strides) @ indices
 
 
-@pytest.mark.parametrize("elements", [1, 4])
+@pytest.mark.parametrize("elements", [1, 4, 60])
 @pytest.mark.parametrize("layout", [WHOLE, WHOLE.part(1, 0, 2), WHOLE.part(1, 2, 3)])
 def test_every_cell_that_padding_reads_is_stored_and_no_element(layout, elements):
     before = function(layout, elements=elements)
