@@ -66,9 +66,10 @@ def main() -> None:
         if (method, seed) in known:
             continue
         found = compared(args, method, seed)
-        new = {(row["method"], row["seed"]): row for row in found["rows"]}  # `act` is among them: all train as long
+        processor = found["environment"]["processor"]
+        new = {(row["method"], row["seed"]): row | {"processor": processor} for row in found["rows"]}
         print(json.dumps(new[method, seed]), flush=True)
-        rows = rows_of(out, settings) | new  # another of these may have written meanwhile
+        rows = new | rows_of(out, settings)  # `act` ran again, and another of these may have written meanwhile
         results = {**settings, "rows": list(rows.values()), "environment": found["environment"]}
         out.parent.mkdir(parents=True, exist_ok=True)
         fresh = out.with_name(f".{out.name}.{os.getpid()}")

@@ -101,11 +101,12 @@ def ablations() -> str:
                     f"{statistics.median(row['epochs'] for row in own):g}",
                 )
             )
+        processors = " and ".join(dict.fromkeys(row["processor"] for row in of.values()))
         note = (
             f"{found['network']} on {found['images']:,} training images of {found['data']}, {found['macs_x']:g}× fewer "
             f"MACs, {found['trials']} trials a round, seeds {', '.join(map(str, seeds))}: test accuracy, and "
             "the mean difference from `act` with the same seed (least … most). So few images and epochs are for the "
-            f"comparison, not for accuracy; {hardware(found)}."
+            f"comparison, not for accuracy; one run a core, on {processors}."
         )
         headings = ("method", "what", "accuracy, %", "against act, points", "params", "MACs", "epochs")
         sections.append(section(f"What each part gives: {found['network']}", note, headings, rows))
