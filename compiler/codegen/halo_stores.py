@@ -74,6 +74,8 @@ def _zeros(buffer: tvm.ir.Var, layout: Layout, number: Expr, work_items: int) ->
     image_stride, channel_stride, pitch, _ = layout.strides
     if image_stride == channels * channel_stride:  # nothing of another kernel's lies between images
         images, channels = 1, images * channels
+    behind, below = pitch - width, channel_stride - height * pitch
+    turns = -(-images * channels // work_items)
     dtype = dtype_of(number)
 
     def integer(value: int) -> Expr:
@@ -90,6 +92,9 @@ def _zeros(buffer: tvm.ir.Var, layout: Layout, number: Expr, work_items: int) ->
         value = zero if dtype_of(buffer) == "float32" else tirx.Cast(dtype_of(buffer), zero)
         return tirx.BufferStore(buffer, value, [address])
 
+    def row_end(address: Expr) -> tirx.Stmt:
+        return loop("cell", behind, lambda cell: store(address + cell))
+
     def plane_zeros(turn: Expr) -> tirx.Stmt:
         plane = number if turns == 1 else turn * integer(work_items) + number
         image, channel = integer(0), plane
@@ -97,20 +102,15 @@ def _zeros(buffer: tvm.ir.Var, layout: Layout, number: Expr, work_items: int) ->
             image, channel = tirx.truncdiv(plane, integer(channels)), tirx.truncmod(plane, integer(channels))
         first = image * integer(image_stride) + integer(layout.lead)
         start = first + channel * integer(channel_stride)
-        behind, below = pitch - width, channel_stride - height * pitch
-        zeros = [
-            loop(
-                "row", height, lambda row: loop("cell", behind, lambda cell: store(start + row * pitch + width + cell))
-            )
-            for _ in range(behind > 0)
-        ]
-        zeros += [loop("cell", below, lambda cell: store(start + height * pitch + cell)) for _ in range(below > 0)]
+        zeros = []
+        if behind:
+            zeros.append(loop("row", height, lambda row: row_end(start + row * pitch + width)))
+        if below:
+            zeros.append(loop("cell", below, lambda cell: store(start + height * pitch + cell)))
         before = loop("cell", layout.before, lambda cell: store(first + cell - layout.before))
         zeros.append(tirx.IfThenElse(tirx.EQ(channel, integer(0)), before, None))
         body = tirx.SeqStmt(zeros)
-        if turns * work_items == images * channels:
-            return body
-        return tirx.IfThenElse(plane < integer(images * channels), body, None)
+        is_even = turns * work_items == images * channels
+        return body if is_even else tirx.IfThenElse(plane < integer(images * channels), body, None)
 
-    turns = -(-images * channels // work_items)
     return loop("turn", turns, plane_zeros)
