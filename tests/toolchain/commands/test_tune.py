@@ -132,7 +132,9 @@ def _has_trials(database):
 def test_an_interrupted_tuning_says_how_to_go_on(model, device, own_database):
     arguments = ["tune", str(model), "--device", device.id, "--trials", "5000", "--kernel", "*"]
     command = [sys.executable, "-m", "act.toolchain", *arguments]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, preexec_fn=_interruptible
+    )
     try:
         while process.poll() is None and not _has_trials(own_database):
             time.sleep(0.1)
@@ -146,6 +148,11 @@ def test_an_interrupted_tuning_says_how_to_go_on(model, device, own_database):
         process.kill()
     assert process.returncode == 130
     assert f"continue with:\n  act tune {model} --device {device.id} --trials 5000 --kernel '*'" in said
+
+
+def _interruptible():
+    """A shell makes what it runs in the background, and all that it starts, deaf to interrupts."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 @pytest.mark.opencl
