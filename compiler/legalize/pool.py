@@ -83,7 +83,8 @@ def _emit(context: LegalizeContext, builder: relax.BlockBuilder, data: relax.Exp
     )
     modelled = modelled_kernels((shape,), context.target)[0].modelled_us
     choice = Choice(lowering="dense", reason="pooling has no weights", modelled_us=modelled)
-    tile = pool_tile(shape.output_hw, context.target) if not context.is_input(data) else None
+    is_input = context.is_input(data)  # which has no halo, and nothing behind its last element
+    tile = None if is_input else pool_tile(shape.output_hw, task.stride, context.target)
     kernel = None if tile is None else KernelChoice(lowering="dense", tile=tile)
     attrs = context.add(
         Layer(
@@ -95,5 +96,5 @@ def _emit(context: LegalizeContext, builder: relax.BlockBuilder, data: relax.Exp
             batch=task.output_shape[0],
         )
     )
-    zeros = context.layouts.has_zeros_around(data, task)
+    zeros = not is_input and context.layouts.has_zeros_around(data, task)
     return call_te(builder, lambda x: pool(x, task, attrs, zeros_around=zeros, tile=tile), [data], "pool")

@@ -120,7 +120,7 @@ def find_layouts(module: tvm.IRModule, target: Target, tuned: TunedKernels = UNT
         if call.op.name in POOLS and (task := pool_task(call)) is not None:
             if task.mode == "average" or call.args[0] in nonnegative:
                 wishes.halo(static_shape(call.args[0]), *task.reach)
-            tile = pool_tile((task.output_shape[2], task.output_shape[3]), target)
+            tile = pool_tile((task.output_shape[2], task.output_shape[3]), task.stride, target)
             if tile is not None:
                 wishes.row(task.output_shape, -(-task.output_shape[3] // tile.pixels) * tile.pixels)
     shapes = [shape for shape in wishes.first if len(shape) == 4]

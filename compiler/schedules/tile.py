@@ -28,6 +28,7 @@ DEPTHWISE_FILTERS = 4
 FILTER_LANES = 8
 """Neighbouring filters in a vector, where vectors hold filters."""
 POOL_WORK_ITEMS = 16
+MOST_POOL_STRIDE = 2
 # Of a register in lavapipe; they run along the first axis of a work-group.
 LANES = 8
 
@@ -175,10 +176,13 @@ def depthwise_tile(tile: Tile, target: Target) -> Tile:
     return replace(tile, filters=min(tile.filters, DEPTHWISE_FILTERS), whole_rows=True, columns=1)
 
 
-def pool_tile(output_hw: tuple[int, int], target: Target) -> Tile | None:
-    """The tile of a pooling layer on a CPU: a vector of pixels; None where an element per work-item is right."""
+def pool_tile(output_hw: tuple[int, int], stride: tuple[int, int], target: Target) -> Tile | None:
+    """The tile of a pooling layer on a CPU: a vector of pixels; None where an element per work-item is right.
+
+    Windows further than two apart are not loaded as vectors, and those behind a row's end might lie far behind it.
+    """
     pixels = row_vector(output_hw[1], _CPU)
-    if is_gpu(target) or has_lanes(target) or pixels == 1:
+    if is_gpu(target) or has_lanes(target) or pixels == 1 or stride[1] > MOST_POOL_STRIDE:
         return None
     return Tile(filters=1, pixels=pixels, work_items=POOL_WORK_ITEMS)
 

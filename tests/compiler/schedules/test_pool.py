@@ -64,6 +64,16 @@ def test_a_pool_of_negative_values_does_not(tmp_path):
 
 
 @pytest.mark.opencl
+def test_a_pool_of_the_input_does_not_even_where_a_convolution_pads_it(tmp_path):
+    nodes = [
+        helper.make_node("AveragePool", ["input"], ["p"], kernel_shape=[3, 3], pads=[1] * 4, count_include_pad=1),
+        helper.make_node("Conv", ["input", "w"], ["c"], pads=[1, 1, 1, 1]),
+        helper.make_node("Add", ["p", "c"], ["output"]),
+    ]
+    assert verified_error(model_of(nodes, {"w": random(3, 3, 3, 3)}), tmp_path, batch=2) < 1e-5
+
+
+@pytest.mark.opencl
 def test_pooling_between_padded_convolutions(tmp_path):
     nodes = [
         helper.make_node("Conv", ["input", "w"], ["c"], pads=[1, 1, 1, 1]),

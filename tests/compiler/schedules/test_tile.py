@@ -54,9 +54,9 @@ def test_a_narrow_map_gets_vectors_of_filters_on_a_cpu_alone():
 
 
 def test_pools_of_a_cpu_alone_get_vectors_of_pixels():
-    assert [pool_tile((width, width), HOST).pixels for width in (56, 7, 4, 2)] == [8, 8, 4, 2]
-    assert pool_tile((1, 1), HOST) is None
-    assert pool_tile((56, 56), PHONE) is None and pool_tile((56, 56), get_target("host-vulkan")) is None
+    assert [pool_tile((width, width), (2, 2), HOST).pixels for width in (56, 7, 4, 2)] == [8, 8, 4, 2]
+    assert pool_tile((1, 1), (1, 1), HOST) is None and pool_tile((56, 56), (3, 3), HOST) is None
+    assert all(pool_tile((56, 56), (2, 2), target) is None for target in (PHONE, get_target("host-vulkan")))
 
 
 def test_divisors_and_work_groups():
